@@ -1,0 +1,35 @@
+# A clean machine needs python3.11 (or newer) and make. Everything lands in .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: install install-test demo test lint types bench-data bench-serve bench-train clean
+
+install: $(VENV)/.installed                ## .venv with the medclm command
+install-test: $(VENV)/.installed-test
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: install                              ## the whole chain on phantom radiographs
+	$(BIN)/medclm demo --out demo-out
+
+lint: install-test
+	$(BIN)/ruff check medclm tests
+	$(BIN)/ruff format --check medclm tests
+
+types: install-test
+	$(BIN)/mypy
+
+test: lint types                           ## ruff, mypy and every test
+	$(BIN)/pytest
+
+clean:
+	rm -rf demo-out build dist

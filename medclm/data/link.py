@@ -1,0 +1,198 @@
+"""Linking: which organ holds a lesion, on which side and in which zone, and how the lesion looks against that organ.
+
+The host is the deepest admissible organ that covers enough of the lesion (METHOD section 1). The published rule, arg
+max IoU between the lesion's box and the organ's *bounding box*, is kept as ``iou-argmax`` for the ablation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial.distance import pdist
+
+from medclm.data import anatomy, boxes
+from medclm.data.records import UNCLEAR, BoxXyxy, Finding, Organ, Spacing
+
+SHARED = 0.35
+"""A lesion is shared by two siblings when each of them covers at least this much of it."""
+
+Masks = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What linking needs of one image.
+
+    Attributes:
+        values: (height, width) float32, modality units, bright is high (an inverted radiograph is turned round).
+        organs: (height, width) bool masks by organ name, parents included (:func:`with_parents`).
+        spacing_mm: pixel spacing, or None when it is unknown.
+        is_frontal: whether image rows run from head to foot, so that zones mean something.
+        min_coverage: the least coverage that makes a host, 0 to 1.
+        method: "coverage" or "iou-argmax".
+    """
+
+    values: np.ndarray
+    organs: Masks
+    spacing_mm: Spacing | None
+    is_frontal: bool
+    min_coverage: float = 0.5
+    method: str = "coverage"
+
+
+def with_parents(masks: Masks) -> Masks:
+    """``masks`` with the parents that nobody segmented, each the union of its parts. Regions are never made up."""
+    result = dict(masks)
+    for name in sorted(masks, key=lambda n: -len(anatomy.organ_path(n))):
+        for ancestor in reversed(anatomy.organ_path(name)[:-1]):
+            if ancestor in masks or anatomy.organs()[ancestor].is_region:
+                continue
+            part = masks[name]
+            result[ancestor] = result[ancestor] | part if ancestor in result else part
+    return result
+
+
+def organ_entries(masks: Masks, source: str) -> tuple[Organ, ...]:
+    """The organs of a record, in the order of their names. ``masks`` are (height, width) bool."""
+    return tuple(
+        Organ(
+            name=name,
+            side=anatomy.organs()[name].side,  # type: ignore[arg-type]
+            box_xyxy=boxes.box_from_mask(mask),
+            area_px=int(mask.sum()),
+            rle=boxes.encode_rle(mask),
+            source=source,
+        )
+        for name, mask in sorted(masks.items())
+        if mask.any()
+    )
+
+
+def link(finding: Finding, scene: Scene) -> Finding:
+    """``finding`` with organ, organ_path, side, zone, coverage, size_mm and measured attributes filled in.
+
+    A finding that no admissible organ covers by ``min_coverage`` gets organ "unclear" and no side.
+    """
+    lesion = lesion_mask(finding, scene.values.shape[:2])
+    if scene.method == "iou-argmax":
+        organ, coverage = _iou_argmax(finding.box_xyxy, lesion, scene.organs)
+    else:
+        organ, coverage = _by_coverage(finding.label, lesion, scene)
+    path = anatomy.organ_path(organ) if organ != UNCLEAR else ()
+    return finding.model_copy(
+        update={
+            "organ": organ,
+            "organ_path": path,
+            "side": anatomy.organs()[organ].side if path else None,
+            "zone": _zone(finding.box_xyxy, path, scene),
+            "coverage": round(coverage, 6),
+            "size_mm": _size_mm(finding, lesion, scene.spacing_mm),
+            "attributes": {**_appearance(lesion, scene, organ), **finding.attributes},
+        }
+    )
+
+
+def lesion_mask(finding: Finding, size_hw: tuple[int, int]) -> np.ndarray:
+    """The lesion as (height, width) bool: its own mask where there is one, else its box rounded outwards to pixels."""
+    if finding.mask_rle:
+        mask = boxes.decode_rle(finding.mask_rle, size_hw)
+        if mask.any():
+            return mask
+    mask = np.zeros(size_hw, bool)
+    x1, y1, x2, y2 = finding.box_xyxy
+    mask[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = True
+    return mask
+
+
+def _by_coverage(label: str, lesion: np.ndarray, scene: Scene) -> tuple[str, float]:
+    window = _bounds(lesion)
+    cover = {
+        name: boxes.mask_coverage(lesion[window], mask[window])
+        for name, mask in scene.organs.items()
+        if anatomy.is_admissible(label, name) and not anatomy.organs()[name].is_region
+    }
+    passing = {name: share for name, share in cover.items() if share >= scene.min_coverage}
+    while passing:
+        best = max(passing, key=lambda name: (len(anatomy.organ_path(name)), passing[name], name))
+        parent = anatomy.organs()[best].parent
+        siblings = [n for n in cover if n != best and anatomy.organs()[n].parent == parent]
+        if parent in passing and any(cover[n] >= SHARED for n in siblings):
+            passing = {parent: passing[parent], **{n: passing[n] for n in passing if n in anatomy.organ_path(parent)}}
+            continue
+        return best, passing[best]
+    return UNCLEAR, max(cover.values(), default=0.0)
+
+
+def _iou_argmax(box: BoxXyxy, lesion: np.ndarray, masks: Masks) -> tuple[str, float]:
+    """The published rule: arg max IoU(lesion box, organ bounding box), every organ, no minimum."""
+    present = {name: mask for name, mask in masks.items() if mask.any()}
+    if not present:
+        return UNCLEAR, 0.0
+    iou = {name: float(boxes.iou_xyxy([box], [boxes.box_from_mask(mask)])[0, 0]) for name, mask in present.items()}
+    best = max(sorted(iou), key=lambda name: iou[name])
+    if iou[best] == 0:
+        return UNCLEAR, 0.0
+    return best, boxes.mask_coverage(lesion, masks[best])
+
+
+def _zone(box: BoxXyxy, path: tuple[str, ...], scene: Scene) -> str | None:
+    """The third of the host lung's bounding box, top to bottom, that holds the lesion's centre. Frontal views only."""
+    lung = next((name for name in reversed(path) if name in ("left_lung", "right_lung", "lungs")), None)
+    if not scene.is_frontal or lung is None or lung not in scene.organs:
+        return None
+    _, top, _, bottom = boxes.box_from_mask(scene.organs[lung])
+    third = int(3 * ((box[1] + box[3]) / 2 - top) / (bottom - top))
+    return ("upper", "middle", "lower")[min(max(third, 0), 2)]
+
+
+def _size_mm(finding: Finding, lesion: np.ndarray, spacing_mm: Spacing | None) -> float | None:
+    """Longest in-plane diameter, edge to edge: of the mask where there is one, else the box's longer side."""
+    if spacing_mm is None:
+        return None
+    if not finding.mask_rle:
+        x1, y1, x2, y2 = finding.box_xyxy
+        return round(max((x2 - x1) * spacing_mm.col, (y2 - y1) * spacing_mm.row), 2)
+    rows, cols = np.nonzero(lesion)
+    points = np.stack([rows * spacing_mm.row, cols * spacing_mm.col], axis=1)
+    try:
+        points = points[ConvexHull(points).vertices]
+    except QhullError:  # fewer than three pixels, or all in a line: the ends are the extremes along that line
+        order = np.lexsort(points.T)
+        points = points[order[[0, -1]]]
+    pixel = (spacing_mm.row + spacing_mm.col) / 2
+    return round(float(pdist(points).max(initial=0.0)) + pixel, 2)
+
+
+def _appearance(lesion: np.ndarray, scene: Scene, organ: str) -> dict[str, str]:
+    """Measured look of the lesion against its host: ``contrast``, ``share_of_organ``, ``shape`` (and ``mean_value``).
+
+    contrast: brighter / darker where the means differ by more than half a standard deviation of the host's pixels
+    outside the lesion, else similar. shape: round, oval or elongated by the ratio of the principal axes (>= 0.8, 0.5).
+    """
+    found = {"shape": _shape(lesion), "mean_value": f"{scene.values[lesion].mean():.0f}"}
+    host = scene.organs.get(organ)
+    if host is not None:
+        around = scene.values[host & ~lesion]
+        if around.size:
+            difference = scene.values[lesion].mean() - around.mean()
+            spread = 0.5 * around.std()
+            found["contrast"] = "brighter" if difference > spread else "darker" if difference < -spread else "similar"
+        share = 100 * np.count_nonzero(lesion & host) / np.count_nonzero(host)
+        found["share_of_organ"] = f"{share:.0f} %" if share >= 1 else "under 1 %"
+    return found
+
+
+def _shape(lesion: np.ndarray) -> str:
+    rows, cols = np.nonzero(lesion)
+    if len(rows) < 3:
+        return "round"
+    small, large = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(rows, cols)), 1 / 12))
+    ratio = small / large
+    return "round" if ratio >= 0.8 else "oval" if ratio >= 0.5 else "elongated"
+
+
+def _bounds(mask: np.ndarray) -> tuple[slice, slice]:
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)

@@ -1,0 +1,116 @@
+"""The structured rationale of a question: ordered steps, each with the region that shows it.
+
+Order (METHOD section 1): seed, view, organ, appearance, relation, conclusion. A step is one sentence that states facts
+of the record and nothing else, so that :mod:`medclm.data.verify` can hold it against the record.
+"""
+
+from __future__ import annotations
+
+from medclm.data.anatomy import finding_text, organ_text
+from medclm.data.records import UNCLEAR, Finding, Record, Step
+
+ANNOTATED = (
+    "margin", "density", "texture", "calcification", "spiculation", "lobulation", "sphericity", "subtlety",
+    "internal structure", "malignancy",
+)  # fmt: skip
+"""Attributes that a dataset annotates and a rationale tells, in this order. Underscores in a key read as spaces."""
+
+_VIEWS = {
+    ("CT", "axial"): "axial CT slice",
+    ("MR", "axial"): "axial MR slice",
+    ("CR", "frontal"): "frontal radiograph",
+    ("DX", "frontal"): "frontal radiograph",
+}
+
+
+def a(noun: str) -> str:
+    """``noun`` with its indefinite article."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def view_text(record: Record) -> str:
+    """Modality and view in words: "frontal radiograph", "axial CT slice"."""
+    known = _VIEWS.get((record.modality, record.plane))
+    return known or " ".join(part for part in (record.plane, record.modality, "image") if part)
+
+
+def place_text(finding: Finding) -> str:
+    """Where a finding lies: "the left lung", "both lungs"; empty when its host organ is unclear."""
+    if not finding.organ or finding.organ == UNCLEAR:
+        return ""
+    if finding.side == "bilateral" and finding.organ == "lungs":
+        return "both lungs"
+    return f"the {organ_text(finding.organ)}"
+
+
+def seed_step(finding: Finding) -> Step:
+    """The paper's seed sentence: "There is a {lesion} in the {organ}." with the lesion's box."""
+    place = place_text(finding)
+    text = f"There is {a(finding_text(finding.label))}{f' in {place}' if place else ''}."
+    return Step(step="seed", text=text, box_xyxy=finding.box_xyxy)
+
+
+def view_step(record: Record) -> Step:
+    return Step(step="view", text=f"This is {a(view_text(record))}.")
+
+
+def organ_step(record: Record, finding: Finding) -> Step | None:
+    """Host organ, side and zone, with the organ's box; None when the host is unclear."""
+    place = place_text(finding)
+    if not place:
+        return None
+    zone = f", {finding.zone} zone" if finding.zone else ""
+    side = {"left": ", left side", "right": ", right side", "bilateral": ", both sides"}.get(finding.side or "", "")
+    if side and finding.side in (finding.organ or "").split("_"):
+        side = ""  # the organ's name says it
+    box = next((organ.box_xyxy for organ in record.organs if organ.name == finding.organ), None)
+    return Step(step="organ", text=f"It lies in {place}{side}{zone}.", box_xyxy=box)
+
+
+def appearance_step(finding: Finding) -> Step:
+    """Size, share of the host, contrast, shape, then what the dataset annotates."""
+    facts = []
+    if finding.size_mm is not None:
+        facts.append(f"{finding.size_mm:.0f} mm")
+    if share := finding.attributes.get("share_of_organ"):
+        facts.append(f"{share} of the organ")
+    if contrast := finding.attributes.get("contrast"):
+        facts.append({"similar": "as bright as the organ"}.get(contrast, f"{contrast} than the organ"))
+    if shape := finding.attributes.get("shape"):
+        facts.append(shape)
+    facts += [f"{key} {value}" for key, value in annotated(finding).items()]
+    return Step(step="appearance", text=f"It is {', '.join(facts) or 'visible'}.")
+
+
+def annotated(finding: Finding) -> dict[str, str]:
+    """The dataset's own attributes of a finding that the rationale tells, in a fixed order, keys in words."""
+    own = {key.replace("_", " "): value for key, value in finding.attributes.items()}
+    return {key: own[key] for key in ANNOTATED if key in own}
+
+
+def relation_step(record: Record) -> Step:
+    """How many findings there are and which."""
+    count = len(record.findings)
+    if count == 0:
+        return Step(step="relation", text="No finding is seen.")
+    if count == 1:
+        return Step(step="relation", text="It is the only finding.")
+    names = [finding_text(finding.label) for finding in record.findings]
+    return Step(step="relation", text=f"There are {count} findings: {', '.join(names)}.")
+
+
+def conclusion_step(text: str) -> Step:
+    return Step(step="conclusion", text=text)
+
+
+def explain(record: Record, finding: Finding, conclusion: str) -> tuple[Step, ...]:
+    """All steps of a question about one finding of ``record``."""
+    steps = [seed_step(finding), view_step(record), organ_step(record, finding), appearance_step(finding)]
+    steps += [relation_step(record), conclusion_step(conclusion)]
+    return tuple(step for step in steps if step is not None)
+
+
+def survey(record: Record, conclusion: str) -> tuple[Step, ...]:
+    """The steps of a question about the whole image: every finding's seed, then the count."""
+    seeds = [seed_step(finding) for finding in record.findings]
+    return (*seeds, view_step(record), relation_step(record), conclusion_step(conclusion))

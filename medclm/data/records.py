@@ -1,0 +1,272 @@
+"""The one record type, from reader to trainer: one image with its organs, findings and questions.
+
+Conventions that hold everywhere in medclm:
+
+* ``box_xyxy`` is ``(x1, y1, x2, y2)`` in pixels of the untouched image: x to the right, y down, origin at the outer
+  corner of the first pixel, x2 and y2 exclusive.
+* ``size_hw`` is (height, width) in pixels; ``spacing_mm`` is millimetres between pixel centres.
+* left and right are the *patient's*.
+* masks are COCO run-length strings (``pycocotools`` compressed counts, column-major) of the image's size.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+
+BoxXyxy = tuple[float, float, float, float]
+Side = Literal["left", "right", "bilateral", "midline"]
+Zone = Literal["upper", "middle", "lower"]
+Split = Literal["train", "validate", "test"]
+QuestionType = Literal[
+    "what", "organ", "side", "zone", "is-there", "how-many", "which-is-larger", "attribute", "which-organ", "view"
+]
+
+UNCLEAR = "unclear"
+"""Host organ of a finding that no admissible organ covers enough."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Window(_Model):
+    """Display window in modality units (Hounsfield units for CT). DICOM PS3.3 C.11.2."""
+
+    center: float
+    width: float = Field(gt=0)
+
+
+class Image(_Model):
+    """The picture as rendered for display, 8 bits, encoded. ``window`` says which grey values it shows."""
+
+    bytes: builtins.bytes = Field(repr=False)
+    format: Literal["png", "jpeg"]
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    window: Window | None = None
+
+
+class Spacing(_Model):
+    """Millimetres between the centres of neighbouring rows and of neighbouring columns."""
+
+    row: float = Field(gt=0)
+    col: float = Field(gt=0)
+
+
+class Source(_Model):
+    """Where the image came from. ``sha256`` is the hash of the file's bytes, hex; empty until it was read."""
+
+    uri: str
+    reader: str
+    sha256: str = ""
+
+
+class Organ(_Model):
+    """One organ seen in the image. ``name`` is of the vocabulary in :mod:`medclm.data.anatomy`."""
+
+    name: str
+    side: Side | None = None
+    box_xyxy: BoxXyxy
+    area_px: int = Field(gt=0)
+    rle: str = Field(repr=False)
+    source: str
+
+
+class Finding(_Model):
+    """One lesion. ``coverage`` is the share of the lesion that lies in ``organ``, 0 to 1 (METHOD section 1)."""
+
+    id: str
+    label: str
+    label_raw: str
+    box_xyxy: BoxXyxy
+    mask_rle: str | None = Field(default=None, repr=False)
+    organ: str | None = None
+    organ_path: tuple[str, ...] = ()
+    side: Side | None = None
+    zone: Zone | None = None
+    coverage: float | None = Field(default=None, ge=0, le=1)
+    size_mm: float | None = Field(default=None, gt=0)
+    attributes: dict[str, str] = Field(default_factory=dict)
+    source: str = ""
+
+    @field_validator("box_xyxy")
+    @classmethod
+    def _ordered(cls, box: BoxXyxy) -> BoxXyxy:
+        x1, y1, x2, y2 = box
+        if not (x1 < x2 and y1 < y2):
+            raise ValueError(f"box_xyxy needs x1 < x2 and y1 < y2, got {box}")
+        return box
+
+
+class Step(_Model):
+    """One step of a rationale with the region that shows it, where a region does."""
+
+    step: str
+    text: str
+    box_xyxy: BoxXyxy | None = None
+
+
+class Question(_Model):
+    """A question about the image, its answer and the reasoning that leads there."""
+
+    id: str
+    type: QuestionType
+    question: str
+    answer: str
+    closed: bool
+    choices: tuple[str, ...] | None = None
+    reasoning: tuple[Step, ...] = ()
+    finding_ids: tuple[str, ...] = ()
+    generator: str = "template"
+    checks: tuple[str, ...] = ()
+
+
+class Record(_Model):
+    """One image and all that is known of it. A reader fills identity, source and findings; the pipeline the rest."""
+
+    image_id: str = Field(min_length=1)
+    patient_id: str = Field(min_length=1)
+    study_id: str = ""
+    dataset: str
+    split: Split | None = None
+    modality: str = ""
+    plane: str = ""
+    view: str = ""
+    image: Image | None = None
+    spacing_mm: Spacing | None = None
+    source: Source
+    organs: tuple[Organ, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Record:
+        ids = [finding.id for finding in self.findings]
+        if len(ids) != len(set(ids)):
+            raise ValueError(f"finding ids repeat in image {self.image_id!r}: {ids}")
+        if self.image is not None:
+            for finding in self.findings:
+                x1, y1, x2, y2 = finding.box_xyxy
+                if x1 < 0 or y1 < 0 or x2 > self.image.width or y2 > self.image.height:
+                    raise ValueError(
+                        f"box {finding.box_xyxy} of finding {finding.id!r} is outside the "
+                        f"{self.image.width} x {self.image.height} picture"
+                    )
+        unknown = {i for question in self.questions for i in question.finding_ids} - set(ids)
+        if unknown:
+            raise ValueError(f"questions of image {self.image_id!r} refer to unknown findings {sorted(unknown)}")
+        return self
+
+    def domain(self, finding: Finding) -> str:
+        """The scheduler's domain of a finding: ``finding/modality`` (METHOD section 3)."""
+        return f"{finding.label}/{self.modality or 'unknown'}"
+
+    def to_arrow_row(self) -> dict[str, Any]:
+        """This record as a dict that :data:`ARROW_SCHEMA` takes."""
+        row = self.model_dump(mode="python")
+        for finding in row["findings"]:
+            finding["attributes"] = sorted(finding["attributes"].items())
+        return row
+
+    @classmethod
+    def from_arrow_row(cls, row: dict[str, Any]) -> Record:
+        """The inverse of :meth:`to_arrow_row`; ``row`` is one element of ``pyarrow.Table.to_pylist()``."""
+        row = {**row, "findings": [{**f, "attributes": dict(f["attributes"] or ())} for f in row["findings"]]}
+        return cls.model_validate(row)
+
+
+def _list_of(*fields: tuple[str, pa.DataType]) -> pa.DataType:
+    return pa.list_(pa.struct(list(fields)))
+
+
+_BOX = pa.list_(pa.float64())
+
+ARROW_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("study_id", pa.string()),
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("modality", pa.string()),
+        ("plane", pa.string()),
+        ("view", pa.string()),
+        (
+            "image",
+            pa.struct(
+                [
+                    ("bytes", pa.large_binary()),
+                    ("format", pa.string()),
+                    ("width", pa.int32()),
+                    ("height", pa.int32()),
+                    ("window", pa.struct([("center", pa.float64()), ("width", pa.float64())])),
+                ]
+            ),
+        ),
+        ("spacing_mm", pa.struct([("row", pa.float64()), ("col", pa.float64())])),
+        ("source", pa.struct([("uri", pa.string()), ("reader", pa.string()), ("sha256", pa.string())])),
+        (
+            "organs",
+            _list_of(
+                ("name", pa.string()),
+                ("side", pa.string()),
+                ("box_xyxy", _BOX),
+                ("area_px", pa.int64()),
+                ("rle", pa.string()),
+                ("source", pa.string()),
+            ),
+        ),
+        (
+            "findings",
+            _list_of(
+                ("id", pa.string()),
+                ("label", pa.string()),
+                ("label_raw", pa.string()),
+                ("box_xyxy", _BOX),
+                ("mask_rle", pa.string()),
+                ("organ", pa.string()),
+                ("organ_path", pa.list_(pa.string())),
+                ("side", pa.string()),
+                ("zone", pa.string()),
+                ("coverage", pa.float64()),
+                ("size_mm", pa.float64()),
+                ("attributes", pa.map_(pa.string(), pa.string())),
+                ("source", pa.string()),
+            ),
+        ),
+        (
+            "questions",
+            _list_of(
+                ("id", pa.string()),
+                ("type", pa.string()),
+                ("question", pa.string()),
+                ("answer", pa.string()),
+                ("closed", pa.bool_()),
+                ("choices", pa.list_(pa.string())),
+                ("reasoning", _list_of(("step", pa.string()), ("text", pa.string()), ("box_xyxy", _BOX))),
+                ("finding_ids", pa.list_(pa.string())),
+                ("generator", pa.string()),
+                ("checks", pa.list_(pa.string())),
+            ),
+        ),
+    ],
+    metadata={b"medclm_schema_version": json.dumps(SCHEMA_VERSION).encode()},
+)
+"""The dataset's one Arrow schema; its metadata carry :data:`SCHEMA_VERSION`."""
+
+
+def to_table(records: list[Record]) -> pa.Table:
+    """Records as one Arrow table of :data:`ARROW_SCHEMA`."""
+    return pa.Table.from_pylist([record.to_arrow_row() for record in records], schema=ARROW_SCHEMA)
+
+
+def from_table(table: pa.Table) -> list[Record]:
+    """The inverse of :func:`to_table`."""
+    return [Record.from_arrow_row(row) for row in table.to_pylist()]

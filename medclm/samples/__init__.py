@@ -1,0 +1,1 @@
+"""Detection datasets to start with: synthetic phantoms and one real CT."""

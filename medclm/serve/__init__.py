@@ -1,0 +1,1 @@
+"""The trained model behind an API, a page and a terminal command."""

@@ -1,0 +1,1 @@
+"""The three-stage curriculum: views of one record, one loop, one schedule."""
