@@ -163,7 +163,13 @@ class ServeConfig(_Config):
     min_replicas: int = Field(1, ge=0)
     max_replicas: int = Field(2, ge=1)
     target_ongoing_requests: int = Field(4, ge=1)
+    """Requests in progress per replica that the autoscaler aims at."""
+    upscale_delay_s: float = Field(10, ge=0)
+    downscale_delay_s: float = Field(120, ge=0)
     max_ongoing_requests: int = Field(32, ge=1)
+    """Requests that a replica holds; more wait."""
+    max_queued_requests: int = Field(128, ge=1)
+    """Requests that wait; more are answered 429."""
     max_batch_size: int = Field(8, ge=1)
     batch_wait_s: float = Field(0.01, ge=0)
     num_gpus: float = Field(0, ge=0)

@@ -212,6 +212,7 @@ def _ray() -> str:
 
 
 def _run(argv: list[str], cluster: Cluster, name: str, follow: bool, say: Callable[[str], None]) -> tuple[str, int]:
+    sys.stdout.flush()
     try:
         done = subprocess.run(argv, check=False)
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ max IoU between the lesion's box and the organ's *bounding box*, is kept as ``io
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,22 +108,28 @@ def lesion_mask(finding: Finding, size_hw: tuple[int, int]) -> np.ndarray:
 
 
 def _by_coverage(label: str, lesion: np.ndarray, scene: Scene) -> tuple[str, float]:
+    """From the outermost admissible organ that passes, down as long as one part passes and no other shares it."""
     window = _bounds(lesion)
     cover = {
         name: boxes.mask_coverage(lesion[window], mask[window])
         for name, mask in scene.organs.items()
         if anatomy.is_admissible(label, name) and not anatomy.organs()[name].is_region
     }
-    passing = {name: share for name, share in cover.items() if share >= scene.min_coverage}
-    while passing:
-        best = max(passing, key=lambda name: (len(anatomy.organ_path(name)), passing[name], name))
-        parent = anatomy.organs()[best].parent
-        siblings = [n for n in cover if n != best and anatomy.organs()[n].parent == parent]
-        if parent in passing and any(cover[n] >= SHARED for n in siblings):
-            passing = {parent: passing[parent], **{n: passing[n] for n in passing if n in anatomy.organ_path(parent)}}
-            continue
-        return best, passing[best]
-    return UNCLEAR, max(cover.values(), default=0.0)
+    passing = {name for name, share in cover.items() if share >= scene.min_coverage}
+
+    def best_of(names: Iterable[str]) -> str:
+        return max(names, key=lambda name: (cover[name], name))
+
+    roots = [name for name in passing if anatomy.organs()[name].parent not in passing]
+    if not roots:
+        return UNCLEAR, max(cover.values(), default=0.0)
+    host = best_of(roots)
+    while parts := [name for name in cover if anatomy.organs()[name].parent == host]:
+        part = best_of(parts)
+        if part not in passing or any(cover[other] >= SHARED for other in parts if other != part):
+            break
+        host = part
+    return host, cover[host]
 
 
 def _iou_argmax(box: BoxXyxy, lesion: np.ndarray, masks: Masks) -> tuple[str, float]:

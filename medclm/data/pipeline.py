@@ -38,6 +38,9 @@ Progress = Callable[[int, int], None]
 Batch = Any
 """A Ray Data batch: column name to array; what a stage returns may hold lists too."""
 
+DECODE_MEMORY = 512 * 2**20
+"""Bytes a decoding task reserves. It also keeps Ray from fusing decoding into the segmenter's actors."""
+
 _NOT_CONTENT = {"out", "batch_size", "segmenter_actors", "annotator_actors", "num_gpus", "max_failed_share"}
 """Config keys that do not change what a build writes."""
 
@@ -153,7 +156,7 @@ def _stream(
     with _ordered():
         receipts = (
             ray.data.from_arrow([plan.slice(at, config.batch_size) for at in range(0, len(planned), config.batch_size)])
-            .map_batches(partial(decode, window=config.window), batch_size=config.batch_size, num_cpus=1)
+            .map_batches(partial(decode, window=config.window), batch_size=config.batch_size, memory=DECODE_MEMORY)
             .map_batches(
                 Segment,
                 fn_constructor_kwargs={"spec": config.segmenter},

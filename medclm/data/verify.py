@@ -113,5 +113,5 @@ def _named(text: str, record: Record) -> set[str]:
     return {
         label
         for label in labels
-        if re.search(rf"\b({re.escape(label)}|{re.escape(anatomy.finding_text(label, 2))})\b", lower)
+        if re.search(rf"\b({re.escape(label.lower())}|{re.escape(anatomy.finding_text(label, 2).lower())})\b", lower)
     }

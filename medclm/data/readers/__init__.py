@@ -1,0 +1,1 @@
+"""One small file a source format; every reader yields :class:`medclm.data.records.Record` without pixels."""

@@ -1,0 +1,61 @@
+"""Segmenters: things that find organs in rendered pictures."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from medclm.errors import UsageError
+
+SEGMENTERS = {
+    "masks:DIR": "mask files that come with the data, DIR/<image id>/<organ>.png",
+    "unet:phantom": "the shipped U-Net for phantom radiographs",
+    "unet:STEM": "a U-Net of your own, STEM.safetensors and STEM.json of `medclm data train-segmenter`",
+}
+"""What ``make_segmenter`` takes, with a line each."""
+
+
+class Segmenter(Protocol):
+    """Organ masks of pictures."""
+
+    name: str
+    """Who made the masks; goes into ``Organ.source``."""
+
+    def __call__(self, pictures: list[np.ndarray], image_ids: list[str]) -> list[dict[str, np.ndarray]]:
+        """Segment a batch.
+
+        Args:
+            pictures: (H, W) uint8 each, as rendered; sizes may differ.
+            image_ids: one id a picture.
+
+        Returns:
+            For each picture the organs that were found: vocabulary name to (H, W) bool. Empty organs are left out.
+        """
+        ...
+
+
+def make_segmenter(spec: str, device: str = "auto") -> Segmenter:
+    """The segmenter that ``NAME[:ARGUMENT]`` names; see :data:`SEGMENTERS`.
+
+    Args:
+        spec: e.g. ``masks:sample/masks`` or ``unet:phantom``.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" …; segmenters without a network ignore it.
+
+    Raises:
+        UsageError: the name is not known, or its argument is missing.
+    """
+    name, _, argument = spec.partition(":")
+    if name == "masks" and argument:
+        from medclm.data.segmenters.masks import MaskFiles
+
+        return MaskFiles(argument)
+    if name == "unet" and argument:
+        from medclm.data.segmenters.unet import load_unet
+
+        return load_unet(argument, device)
+    raise UsageError(
+        "there is no such segmenter",
+        got=spec,
+        expected="; ".join(f"{known} ({what})" for known, what in SEGMENTERS.items()),
+    )

@@ -1,0 +1,82 @@
+"""The segmenter ``masks:DIR``: organ masks that come with the data, one file an organ.
+
+``DIR/<image id>/<organ>.png``, 8 bits, 0 or 255 (above 127 is organ). Organ names are those of the vocabulary or any
+synonym of it (``lung_lower_lobe_left.png`` of TotalSegmentator). Parents are not put together from their parts here.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+import numpy as np
+
+from medclm.data import anatomy
+from medclm.data.images import decode_png
+from medclm.errors import MedclmError, UsageError
+
+THRESHOLD = 127
+
+
+class MaskFiles:
+    """Reads the masks of each image when it is asked for them."""
+
+    name = "masks"
+
+    def __init__(self, folder: str) -> None:
+        import fsspec
+
+        self.fs, self.root = fsspec.core.url_to_fs(folder)
+        if not self.fs.isdir(self.root):
+            raise UsageError(
+                "there is no such mask folder", where=folder, expected="DIR/<image id>/<organ>.png", got="no folder"
+            )
+
+    def __call__(self, pictures: list[np.ndarray], image_ids: list[str]) -> list[dict[str, np.ndarray]]:
+        """See :class:`medclm.data.segmenters.Segmenter`. An image without a folder of its own has no organs.
+
+        Raises:
+            MedclmError: a mask has another size than its picture, is no PNG, or is named after no known organ.
+        """
+        return [
+            self._of_image(image_id, (picture.shape[0], picture.shape[1]))
+            for picture, image_id in zip(pictures, image_ids, strict=True)
+        ]
+
+    def _of_image(self, image_id: str, size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
+        folder = posixpath.join(self.root, image_id)
+        if not self.fs.isdir(folder):
+            return {}
+        paths = sorted(path for path in self.fs.ls(folder, detail=False) if path.endswith(".png"))
+        masks: dict[str, np.ndarray] = {}
+        for path, organ in zip(paths, _organ_names(folder, paths), strict=True):
+            mask = self._read(path, size_hw)
+            if mask.any():
+                masks[organ] = masks[organ] | mask if organ in masks else mask
+        return masks
+
+    def _read(self, path: str, size_hw: tuple[int, int]) -> np.ndarray:
+        pixels = decode_png(self.fs.cat_file(path), path)
+        if pixels.shape != size_hw:
+            raise MedclmError(
+                "a mask does not fit its picture",
+                where=path,
+                expected=f"{size_hw[1]} x {size_hw[0]} pixels, one channel",
+                got=" x ".join(str(n) for n in (pixels.shape[1], pixels.shape[0], *pixels.shape[2:])),
+                remedy="write the masks at the size of the stored picture",
+            )
+        return pixels > THRESHOLD
+
+
+def _organ_names(folder: str, paths: list[str]) -> list[str]:
+    """Vocabulary names of the files; every unknown one is listed, because a misspelt organ would be lost in silence."""
+    stems = [posixpath.splitext(posixpath.basename(path))[0] for path in paths]
+    unknown = [stem for stem in stems if anatomy.organ_name(stem) is None]
+    if unknown:
+        raise MedclmError(
+            "mask files are named after no known organ",
+            where=folder,
+            expected="names or synonyms of medclm/data/organs.yaml",
+            got=", ".join(unknown),
+            remedy="rename the files, or move them out of the mask folder",
+        )
+    return [anatomy.organ_name(stem) or stem for stem in stems]

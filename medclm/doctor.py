@@ -1,0 +1,282 @@
+"""Diagnosis of a machine: versions, hardware, the Ray cluster, storage, optional parts; each with its remedy."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shutil
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from medclm import storage
+from medclm.errors import MedclmError
+
+VERSIONED = ("ray", "torch", "transformers", "peft", "monai", "pyarrow", "pydicom")
+"""Packages whose version is checked against the range in medclm's own metadata."""
+OPTIONAL = {
+    "s3fs": ("s3:// addresses", "pip install 'medclm[s3]'"),
+    "vllm": ("fast rewording of answers and rationales", "pip install vllm"),
+    "totalsegmentator": ("117 CT and 50 MR organ classes", "pip install totalsegmentator"),
+    "torchxrayvision": ("14 chest structures on radiographs", "pip install torchxrayvision"),
+    "cxas": ("159 chest structures on radiographs", "pip install cxas"),
+}
+"""Optional package: what it is for, and the command that installs it."""
+WEIGHTS = {
+    "totalsegmentator": (
+        "TOTALSEG_HOME_DIR",
+        ".totalsegmentator",
+        "nnunet/results",
+        "totalseg_download_weights -t total",
+    ),
+    "torchxrayvision": (
+        None,
+        ".torchxrayvision",
+        "models_data",
+        "run torchxrayvision.baseline_models.chestx_det.PSPNet()",
+    ),
+    "cxas": ("CXAS_PATH", "", ".cxas/weights", "run cxas once on a machine with network"),
+}
+"""Package: variable with its home folder, that folder below ~, the weights in it, and how they get there."""
+
+Status = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. ``warn``: medclm works, with less; ``fail``: something that was asked for will not work."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
+
+
+def diagnose(address: str | None = None, storage: str | None = None) -> list[Check]:
+    """Looks at this machine; never raises for what it finds.
+
+    Args:
+        address: of a Ray cluster that must answer, see :func:`medclm.raycluster.resolve_address`.
+        storage: a directory or URL to write to; the working directory when None.
+    """
+    checks = [_python(), *(_package(name) for name in VERSIONED)]
+    checks += [_cpu(), _gpu(), _shared_memory(), _ray(address), _storage(storage or os.getcwd()), _shipped_weights()]
+    checks += [_extra(name) for name in OPTIONAL]
+    return checks
+
+
+def failed(checks: list[Check]) -> bool:
+    """Whether any check failed: the exit code of ``medclm doctor`` is 1 then."""
+    return any(check.status == "fail" for check in checks)
+
+
+def to_json(checks: list[Check]) -> str:
+    """``{"ok": bool, "checks": [{"name", "status", "detail", "remedy"}, …]}``."""
+    return json.dumps({"ok": not failed(checks), "checks": [asdict(check) for check in checks]}, indent=2)
+
+
+def render(checks: list[Check], width: int = 80, color: bool = False) -> str:
+    """A table for the terminal, ``width`` columns at most; a remedy stands below its detail."""
+    import io
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(width=width, show_lines=False)
+    table.add_column("check", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("found", ratio=1, overflow="fold")
+    styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    for check in checks:
+        text = Text(check.detail)
+        if check.remedy and check.status != "ok":
+            text.append(f"\n-> {check.remedy}", style="dim")
+        table.add_row(check.name, Text(check.status, style=styles[check.status]), text)
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=color, no_color=not color).print(table)
+    return out.getvalue()
+
+
+def _requirements() -> dict[str, Any]:
+    """Package name to its Requirement, from medclm's installed metadata (extras left out); empty without an install."""
+    from packaging.requirements import Requirement
+
+    try:
+        texts = importlib.metadata.requires("medclm") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    parsed = [Requirement(text) for text in texts]
+    return {item.name.lower(): item for item in parsed if item.marker is None or "extra" not in str(item.marker)}
+
+
+def _python() -> Check:
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        wanted = importlib.metadata.metadata("medclm")["Requires-Python"]
+    except importlib.metadata.PackageNotFoundError:
+        return Check(
+            "medclm", "warn", "not installed, runs from its folder: versions are not checked", "pip install -e ."
+        )
+    version = platform.python_version()
+    good = SpecifierSet(wanted).contains(version)
+    detail = f"{version} (wanted {wanted}), medclm {importlib.metadata.version('medclm')}"
+    return Check("python", "ok" if good else "fail", detail, "" if good else "install Python 3.11 or newer")
+
+
+def _package(name: str) -> Check:
+    wanted = _requirements().get(name)
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, "fail", "not installed", f"pip install {name}")
+    if wanted is None:
+        return Check(name, "ok", version)
+    good = wanted.specifier.contains(version, prereleases=True)
+    remedy = "" if good else f"pip install '{name}{wanted.specifier}'"
+    return Check(name, "ok" if good else "fail", f"{version} (wanted {wanted.specifier or 'any'})", remedy)
+
+
+def _cpu() -> Check:
+    import psutil
+
+    cores = len(os.sched_getaffinity(0))
+    memory = psutil.virtual_memory()
+    detail = f"{cores} cores, {memory.total / 2**30:.1f} GiB memory, {memory.available / 2**30:.1f} GiB available"
+    return Check("cpu", "ok", detail)
+
+
+def _gpu() -> Check:
+    try:
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            return Check(
+                "gpu", "warn", "none: training runs on the CPU, fit for the tiny model", "use a machine with a GPU"
+            )
+        bf16 = torch.cuda.is_bf16_supported()
+        names = ", ".join(sorted({torch.cuda.get_device_name(index) for index in range(count)}))
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+    except (ImportError, OSError, RuntimeError) as error:
+        return Check("gpu", "fail", f"torch cannot look: {error}", "reinstall torch for this CUDA version")
+    detail = f"{count} × {names}, {memory:.0f} GiB, bfloat16 {'yes' if bf16 else 'no'}, CUDA {torch.version.cuda}"
+    return Check("gpu", "ok" if bf16 else "warn", detail, "" if bf16 else "set model.dtype=float32")
+
+
+def _shared_memory(folder: Path = Path("/dev/shm")) -> Check:
+    import psutil
+
+    if not folder.is_dir():
+        return Check("shared memory", "warn", f"{folder} is not there: Ray's object store uses the disk")
+    size, memory = shutil.disk_usage(folder).total, psutil.virtual_memory().total
+    detail = f"{folder} has {size / 2**30:.1f} GiB of {memory / 2**30:.1f} GiB memory"
+    if size >= 0.3 * memory:
+        return Check("shared memory", "ok", detail)
+    return Check("shared memory", "warn", f"{detail}; Ray's object store wants 30 %", "in a container: --shm-size=10g")
+
+
+def _ray(address: str | None) -> Check:
+    from medclm.raycluster import ADDRESS_VARIABLES, Cluster, UnreachableError
+
+    asked = address or next((os.environ[name] for name in ADDRESS_VARIABLES if os.environ.get(name)), None)
+    own = importlib.metadata.version("ray")
+    if asked and address is None and "://" not in asked:
+        return _ray_inside(asked, own)
+    try:
+        cluster = Cluster(address, timeout_s=5.0)
+        theirs = cluster.version()
+    except UnreachableError as error:
+        if asked:
+            return Check("ray cluster", "fail", error.message(), "start it, or correct the address")
+        return Check("ray cluster", "ok", "no cluster here: a command starts a local Ray of its own")
+    except MedclmError as error:
+        return Check("ray cluster", "fail", error.message(), _remedy(error))
+    token = "with a token" if cluster.token else "without a token"
+    same = theirs == own
+    remedy = "" if same else f"install ray {theirs} here, or {own} there"
+    return Check("ray cluster", "ok" if same else "fail", f"{cluster.address} answers, ray {theirs}, {token}", remedy)
+
+
+def _ray_inside(address: str, own: str) -> Check:
+    """The cluster of which this process is a job (``RAY_ADDRESS=host:port`` of its head process)."""
+    import ray
+    from ray.exceptions import RayError
+
+    began = not ray.is_initialized()
+    try:
+        if began:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        resources = ray.cluster_resources()
+        nodes = sum(1 for node in ray.nodes() if node["Alive"])
+    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+        return Check("ray cluster", "fail", f"{address} does not answer: {error}", "start it, or unset RAY_ADDRESS")
+    finally:
+        if began:
+            ray.shutdown()
+    amounts = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    return Check("ray cluster", "ok", f"{address} answers, ray {own}, {nodes} node(s), {amounts}")
+
+
+def _remedy(error: MedclmError) -> str:
+    return str(error.details["remedy"] or "")
+
+
+def _storage(url: str) -> Check:
+    probe = storage.join(url, f".medclm-doctor-{uuid.uuid4().hex[:8]}")
+    data = os.urandom(4096)
+    try:
+        storage.write_atomic(probe, data)
+        same = storage.read_bytes(probe) == data
+        fs, path = storage.open_fs(probe)
+        fs.rm_file(path)
+    except MedclmError as error:
+        return Check("storage", "fail", error.message(), _remedy(error) or "check the address and the access rights")
+    except Exception as error:  # every object store has its own kinds of error
+        return Check(
+            "storage", "fail", f"{url}: {type(error).__name__}: {error}", "check the address and the credentials"
+        )
+    if not same:
+        return Check("storage", "fail", f"{url} gave back other bytes than were written", "use another storage")
+    return Check("storage", "ok", f"{url}: written, read back and removed")
+
+
+def _shipped_weights() -> Check:
+    from medclm.data.segmenters.unet import SHIPPED
+
+    for name, stem in SHIPPED.items():
+        weights, facts = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
+        if not (weights.is_file() and facts.is_file()):
+            return Check("shipped weights", "fail", f"unet:{name} is not at {stem}", "install medclm again")
+        if hashlib.sha256(weights.read_bytes()).hexdigest() != json.loads(facts.read_text())["sha256"]:
+            return Check(
+                "shipped weights", "fail", f"{weights} is not the file that was shipped", "install medclm again"
+            )
+    return Check("shipped weights", "ok", ", ".join(f"unet:{name}" for name in SHIPPED))
+
+
+def _extra(name: str) -> Check:
+    purpose, install = OPTIONAL[name]
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, "warn", f"optional, not installed: {purpose}", install)
+    if name in WEIGHTS and not _has_files(folder := _weights_folder(name)):
+        return Check(name, "warn", f"{version}, weights missing: {folder}", WEIGHTS[name][3])
+    return Check(name, "ok", f"{version}: {purpose}")
+
+
+def _weights_folder(name: str) -> Path:
+    variable, home, below, _ = WEIGHTS[name]
+    named = os.environ.get(variable) if variable else None
+    return Path(named) / below if named else Path.home() / home / below
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*"))

@@ -1,0 +1,76 @@
+"""What a person sees in the terminal: progress, tables, errors; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from medclm.errors import MedclmError
+
+out = Console()
+err = Console(stderr=True)
+
+Report = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+@contextmanager
+def progress(label: str, quiet: bool = False) -> Iterator[Report]:
+    """A progress bar in a terminal; elsewhere a line at each tenth. On stderr; ``quiet`` shows nothing."""
+    if quiet:
+        yield lambda done, total: None
+    elif err.is_terminal:
+        columns = (TextColumn("{task.description:<28}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=err) as bar:
+            task = bar.add_task(label, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        seen = {-1}
+
+        def line(done: int, total: int) -> None:
+            tenth = 10 * done // max(total, 1)
+            if tenth not in seen:
+                seen.add(tenth)
+                print(f"{label}: {done}/{total}", file=sys.stderr, flush=True)
+
+        yield line
+
+
+def table(title: str, rows: Mapping[str, Any]) -> None:
+    """Two columns, name and value, on stdout."""
+    grid = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 0))
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    for name, value in rows.items():
+        grid.add_row(escape(str(name)), escape(as_text(value)))
+    out.print(grid)
+
+
+def as_text(value: object) -> str:
+    """A value on one line: mappings as ``key value``, lists joined by commas."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {number}" for key, number in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def show_json(value: object) -> None:
+    """``value`` as JSON on stdout, for machines."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def show_error(error: MedclmError) -> None:
+    """The error on stderr: what in red, then its details; no traceback."""
+    what, *details = error.message().split("\n")
+    err.print(f"[bold red]error:[/] {escape(what)}", soft_wrap=True, highlight=False)
+    for line in details:
+        err.print(escape(line), soft_wrap=True, highlight=False)

@@ -1,0 +1,73 @@
+"""Mask files as a segmenter, and the lookup of segmenters by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medclm.data.images import encode_png
+from medclm.data.segmenters import make_segmenter
+from medclm.errors import MedclmError, UsageError
+
+PICTURE = np.zeros((4, 6), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """``write(image_id, organ, pixels)`` under ``folder.root``."""
+
+    def write(image_id: str, organ: str, pixels: np.ndarray) -> None:
+        (tmp_path / image_id).mkdir(exist_ok=True)
+        (tmp_path / image_id / f"{organ}.png").write_bytes(encode_png(pixels.astype(np.uint8)))
+
+    write.root = tmp_path
+    return write
+
+
+def test_masks_are_read_by_vocabulary_name(folder):
+    pixels = np.array([[0, 127, 128, 255, 0, 0]] * 4)
+    folder("a", "left_lung", pixels)
+    folder("a", "lung_lower_lobe_left", pixels)
+    folder("a", "heart", np.zeros((4, 6)))
+    segmenter = make_segmenter(f"masks:{folder.root}")
+    assert segmenter.name == "masks"
+    found, nothing = segmenter([PICTURE, PICTURE], ["a", "other"])
+    assert sorted(found) == ["left_lower_lobe", "left_lung"]
+    assert found["left_lung"].dtype == bool
+    assert found["left_lung"].tolist() == [[False, False, True, True, False, False]] * 4
+    assert nothing == {}
+
+
+def test_two_files_of_one_organ_are_united(folder):
+    left, right = np.zeros((4, 6)), np.zeros((4, 6))
+    left[0, 0] = right[1, 1] = 255
+    folder("a", "left_lung", left)
+    folder("a", "lung_left", right)
+    (found,) = make_segmenter(f"masks:{folder.root}")([PICTURE], ["a"])
+    assert found["left_lung"].sum() == 2
+
+
+def test_another_size_is_an_error(folder):
+    folder("a", "heart", np.full((6, 4), 255))
+    with pytest.raises(MedclmError, match="does not fit") as caught:
+        make_segmenter(f"masks:{folder.root}")([PICTURE], ["a"])
+    assert caught.value.details["got"] == "4 x 6"
+
+
+def test_unknown_organs_are_all_named(folder):
+    for organ in ("hart", "lunge", "heart"):
+        folder("a", organ, np.full((4, 6), 255))
+    with pytest.raises(MedclmError) as caught:
+        make_segmenter(f"masks:{folder.root}")([PICTURE], ["a"])
+    assert caught.value.details["got"] == "hart, lunge"
+
+
+@pytest.mark.parametrize("spec", ["mask:x", "unet", "masks:", "", "totalsegmentator"])
+def test_unknown_segmenter_lists_the_known_ones(spec):
+    with pytest.raises(UsageError, match=r"masks:DIR.*unet:phantom"):
+        make_segmenter(spec)
+
+
+def test_missing_mask_folder(tmp_path):
+    with pytest.raises(UsageError, match="no such mask folder"):
+        make_segmenter(f"masks:{tmp_path / 'none'}")

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+
+from medclm.data import questions, verify
+from medclm.data.questions import Catalogue
+from tests.data.helpers import finding, linked_nodule, record
+
+CATALOGUE = Catalogue(labels=("effusion", "mass", "nodule"), views=("frontal radiograph",))
+
+
+def ask(one, limit=20, **more):
+    return questions.ask(one, CATALOGUE, seed=0, limit=limit, **more)
+
+
+def by_type(asked):
+    return {question.type: question for question in asked if question.answer != "yes"}
+
+
+def test_one_nodule_gives_every_type_with_the_records_values():
+    answers = {(question.type, question.answer) for question in ask(record([linked_nodule()]))}
+    points = {answer for kind, answer in answers if kind == "which-organ"}
+    assert points <= {"left lung", "right lung"}
+    assert len(points) == 1
+    assert {pair for pair in answers if pair[0] != "which-organ"} == {
+        ("what", "nodule"),
+        ("organ", "left lung"),
+        ("side", "left"),
+        ("zone", "upper"),
+        ("attribute", "smooth"),
+        ("is-there", "yes"),
+        ("is-there", "no"),
+        ("how-many", "1"),
+    }
+
+
+def test_an_image_without_findings_is_asked_about():
+    asked = by_type(ask(record()))
+    assert asked["what"].answer == "no abnormality"
+    assert asked["how-many"].answer == "0"
+    assert asked["is-there"].answer == "no"
+
+
+def test_nothing_that_counts_on_absence_is_asked_of_an_incomplete_image():
+    kinds = {question.type for question in ask(record([linked_nodule()]), complete=False)}
+    assert kinds & {"is-there", "how-many"} == set()
+
+
+def test_two_nodules_are_never_the_nodule():
+    two = [linked_nodule(), linked_nodule(n=2, box_xyxy=(3.0, 8.0, 5.0, 10.0), organ="right_lung", side="right")]
+    for question in ask(record(two)):
+        assert question.type not in ("organ", "side", "zone", "attribute", "which-is-larger")
+        if question.type == "what":
+            assert re.search("left lung|right lung", question.question)
+
+
+def test_the_larger_of_two_is_asked_only_when_it_is_clearly_larger():
+    small = linked_nodule()  # 3 x 3
+    large = linked_nodule(label="mass", n=2, box_xyxy=(3.0, 3.0, 8.0, 8.0))
+    same = linked_nodule(label="mass", n=2, box_xyxy=(3.0, 3.0, 6.0, 6.0))
+    larger = by_type(ask(record([small, large])))["which-is-larger"]
+    assert (larger.answer, larger.choices, larger.closed) == ("mass", ("nodule", "mass"), True)
+    assert "which-is-larger" not in by_type(ask(record([small, same])))
+
+
+def test_at_least_four_in_ten_presence_answers_are_no():
+    records = [record([linked_nodule()], image_id=f"a{i}") for i in range(30)]
+    answers = Counter(q.answer for one in records for q in ask(one, limit=6) if q.type == "is-there")
+    assert answers["no"] >= 0.4 * sum(answers.values()) > 0
+
+
+def test_questions_depend_on_the_seed_and_nothing_else():
+    one = record([linked_nodule()])
+    assert ask(one) == ask(one)
+    assert questions.ask(one, CATALOGUE, seed=1, limit=20) != ask(one)
+
+
+def test_the_limit_keeps_types_in_turn():
+    asked = ask(record([linked_nodule()]), limit=4)
+    assert len(asked) in (3, 4)
+    assert len({question.type for question in asked}) >= 3
+
+
+@pytest.mark.parametrize("kind", sorted(questions.templates()))
+def test_every_type_has_twenty_different_wordings(kind):
+    wordings = questions.templates()[kind]
+    assert len(wordings) >= 20
+    assert len(set(wordings)) == len(wordings)
+
+
+def test_every_generated_question_passes_every_check():
+    findings = [linked_nodule(), linked_nodule(label="mass", n=2, box_xyxy=(3.0, 3.0, 8.0, 8.0), organ="right_lung",
+                                               side="right")]  # fmt: skip
+    for one in (record(), record(findings), record(findings[:1]), record([finding("RBC", organ="unclear")])):
+        for question in ask(one):
+            assert verify.check(one, question) == (verify.CHECKS, None)
