@@ -53,6 +53,23 @@ class BuildConfig(_Config):
     """The job fails when more than this share of the images is set aside."""
 
 
+class TinyConfig(_Config):
+    """The shape of the ``tiny`` base model; ``image_size`` and ``patch_size`` in pixels."""
+
+    image_size: int = Field(96, ge=8)
+    patch_size: int = Field(12, ge=1)
+    scale: int = Field(1, ge=1)
+    """Pixel shuffle: this many patches squared become one image token."""
+    vision_width: int = Field(128, ge=8)
+    vision_layers: int = Field(2, ge=1)
+    text_width: int = Field(128, ge=8)
+    text_layers: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1)
+    vocabulary: int = Field(1024, ge=300)
+    init: float = Field(0.06, gt=0)
+    """Standard deviation of the random weights."""
+
+
 class ModelConfig(_Config):
     """The base model and how it is trained."""
 
@@ -64,6 +81,8 @@ class ModelConfig(_Config):
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto``: bfloat16 on a GPU that has it, float32 elsewhere."""
+    tiny: TinyConfig = TinyConfig()
+    """Used where ``base`` is ``tiny``."""
 
 
 class LossConfig(_Config):
@@ -89,6 +108,8 @@ class ScheduleConfig(_Config):
     medium: float = Field(0.5, ge=0)
     hard: float = Field(0.2, ge=0)
     """Shares of the steps, normalised to 1."""
+    floor: float = Field(0.0, ge=0, lt=1)
+    """``fixed``: share of a step's examples that go to the stages already entered, so that none is forgotten."""
 
 
 class OptimConfig(_Config):
@@ -114,6 +135,8 @@ class TrainConfig(_Config):
     """Questions in a global step, all workers and accumulation steps together."""
     accumulate: int = Field(1, ge=1)
     seed: int = 0
+    reasoning_steps: tuple[str, ...] = ()
+    """Steps of the rationale that the target keeps (``seed``, ``organ`` …); empty keeps all."""
     workers: int = Field(1, ge=1)
     """Ray Train workers; one GPU each where the cluster has GPUs."""
     threads: int = Field(1, ge=1)

@@ -18,24 +18,24 @@ from medclm.errors import MedclmError
 out = Console()
 err = Console(stderr=True)
 
-Report = Callable[[int, int], None]
-"""Called with (done, total)."""
+Report = Callable[..., None]
+"""Called with (done, total) and, optionally, what is being done."""
 
 
 @contextmanager
 def progress(label: str, quiet: bool = False) -> Iterator[Report]:
     """A progress bar in a terminal; elsewhere a line at each tenth. On stderr; ``quiet`` shows nothing."""
     if quiet:
-        yield lambda done, total: None
+        yield lambda done, total, what="": None
     elif err.is_terminal:
         columns = (TextColumn("{task.description:<28}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=err) as bar:
             task = bar.add_task(label, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+            yield lambda done, total, what="": bar.update(task, completed=done, total=total)
     else:
         seen = {-1}
 
-        def line(done: int, total: int) -> None:
+        def line(done: int, total: int, what: str = "") -> None:
             tenth = 10 * done // max(total, 1)
             if tenth not in seen:
                 seen.add(tenth)

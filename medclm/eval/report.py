@@ -1,0 +1,80 @@
+"""``report.html`` of an evaluation: the numbers beside their controls, then pictures with boxes and verdicts."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medclm import storage
+from medclm.eval.benchmarks import Benchmark, Item
+from medclm.eval.pages import Mark, bar, figure, render_page
+from medclm.eval.rows import SCORED
+from medclm.eval.sources import open_picture
+
+SHOWN = 9
+"""Pictures shown of each verdict and benchmark."""
+CONTROL_TEXT = {
+    "majority": "majority answer per question type, from training",
+    "blank": "blank image",
+    "shuffled": "another patient's image",
+}
+
+
+def write_report(
+    out: str | Path, result: dict[str, Any], rows: list[dict[str, Any]], benchmarks: Sequence[Benchmark], seed: int = 0
+) -> None:
+    """Writes OUT/report.html.
+
+    Args:
+        result: what eval.json holds.
+        rows: of :data:`medclm.eval.rows.SCHEMA`, all benchmarks.
+        benchmarks: where the pictures come from.
+        seed: chooses the examples.
+    """
+    shots = {}
+    for benchmark in benchmarks:
+        items = {item.id: item for item in benchmark.items}
+        own = [row for row in rows if row["benchmark"] == benchmark.name]
+        shots[benchmark.name] = {
+            verdict: [_shot(row, items[row["id"]]) for row in choose(own, verdict, SHOWN, seed)]
+            for verdict in ("wrong", "right", "no answer")
+        }
+    page = render_page(
+        "eval.html.jinja",
+        title="Evaluation report",
+        result=result,
+        shots=shots,
+        bar=bar,
+        control_text=CONTROL_TEXT,
+    )
+    storage.write_atomic(storage.join(out, "report.html"), page.encode())
+
+
+def choose(rows: list[dict[str, Any]], verdict: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """At most ``count`` rows of a verdict ("right", "wrong", "no answer"), one of each question type in turn."""
+    fits = {
+        "right": lambda row: bool(row["correct"]),
+        "wrong": lambda row: row["status"] == "ok" and not row["correct"],
+        "no answer": lambda row: row["status"] == "unparsed",
+    }[verdict]
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row["status"] in SCORED and fits(row):
+            groups[row["type"]].append(row)
+    rng = random.Random(seed)
+    chosen: list[dict[str, Any]] = []
+    queues = [rng.sample(group, len(group)) for _, group in sorted(groups.items())]
+    while queues and len(chosen) < count:
+        chosen += [queue.pop() for queue in queues][: count - len(chosen)]
+        queues = [queue for queue in queues if queue]
+    return chosen
+
+
+def _shot(row: dict[str, Any], item: Item) -> dict[str, Any]:
+    marks = [Mark(tuple(box), "reference") for box in row["reference_boxes"]]  # type: ignore[arg-type]
+    marks += [Mark(tuple(box), "predicted") for box in row["predicted_boxes"] or ()]  # type: ignore[arg-type]
+    picture = figure(open_picture(item), marks, alt=f"image {item.image_id} with reference and predicted boxes")
+    return {"row": row, "figure": picture, "steps": [step for step in row["steps"] or () if step["text"]]}

@@ -1,0 +1,86 @@
+"""The model over the ranks of a run: FSDP2 per block then root, gradient clipping, sums over ranks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def shard(model: Any, blocks: tuple[str, ...], device: torch.device, mixed: bool, reshard: bool) -> Any:
+    """``model`` with its parameters sharded over all ranks, in place (FSDP2, arXiv 2304.11277).
+
+    Args:
+        model: ``requires_grad`` is final; the optimizer is made afterwards.
+        blocks: class names of the modules that become a unit each; what is left is the root's.
+        mixed: compute in bfloat16 (weights, gradients' sums and the optimizer stay float32).
+        reshard: free a block's weights after its forward pass. False keeps them until the backward pass: faster where
+            they fit.
+
+    Returns:
+        ``model``. A run of one rank is left as it is.
+    """
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    if world_size() == 1:
+        return model
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if mixed else None
+    options: dict[str, Any] = {"mesh": mesh, "reshard_after_forward": reshard}
+    if policy is not None:
+        options["mp_policy"] = policy
+    for module in list(model.modules()):
+        if type(module).__name__ in blocks:
+            fully_shard(module, **options)
+    return fully_shard(model, **options)
+
+
+def world_size() -> int:
+    import torch.distributed as dist
+
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def sync_gradients(model: Any, wanted: bool) -> None:
+    """Whether the next backward pass adds gradients up over ranks; False for all but a step's last micro-batch."""
+    if hasattr(model, "set_requires_gradient_sync"):
+        model.set_requires_gradient_sync(wanted)
+
+
+def reshard(model: Any) -> None:
+    """Frees the gathered weights, as a training step's backward pass does; for passes without one."""
+    for module in model.modules():
+        if hasattr(module, "reshard"):
+            module.reshard()
+
+
+def all_sum(values: torch.Tensor) -> torch.Tensor:
+    """``values`` added up over the ranks (in place, and returned)."""
+    import torch.distributed as dist
+
+    if world_size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def clip_gradients(parameters: list[torch.nn.Parameter], limit: float) -> float:
+    """Scales the gradients so that their norm over all ranks is at most ``limit``; returns the norm before.
+
+    Each rank holds its shard of a gradient, so the squared norms of the shards add up.
+    """
+    import torch
+
+    gradients = [_local(p.grad) for p in parameters if p.grad is not None]
+    squares = torch.stack(torch._foreach_norm(gradients)).double().square().sum().reshape(1)
+    norm = float(all_sum(squares).sqrt())
+    if norm > limit:
+        torch._foreach_mul_(gradients, limit / norm)
+    return norm
+
+
+def _local(tensor: Any) -> torch.Tensor:
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor

@@ -1,0 +1,209 @@
+"""The three training views of one question, and the target text with its inverse.
+
+A view is data: which picture, which boxes to draw on it, which text to learn. Pixels are made by :func:`pixels` only
+when they are needed. The target text is::
+
+    Reasoning:
+    seed: There is a nodule in the left lung. [12 30 20 41]
+    …
+    Answer: left lung
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from medclm.data.records import BoxXyxy, Image, Question, Record, Step
+from medclm.errors import MedclmError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from medclm.train.families import Family
+
+Stage = Literal["easy", "medium", "hard"]
+STAGES: tuple[Stage, ...] = ("easy", "medium", "hard")
+REASONING = "Reasoning:\n"
+ANSWER = "Answer:"
+BOX_COLOR = (255, 48, 48)
+"""RGB of a drawn box: no grey-scale picture contains it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One view of one question.
+
+    Attributes:
+        key: ``image id/question id/stage``, for messages.
+        image: the encoded picture.
+        drawn: boxes to draw on the picture, pixels of the picture.
+        question: the user's turn.
+        target: the assistant's turn.
+        reasoning_span, answer_span: character ranges of ``target`` [start, end); the reasoning's is empty in Hard.
+        loc_boxes: where attention should go, pixels of the picture; empty where nothing is known.
+        domain: ``finding/modality`` (METHOD section 3).
+        type: the question's type.
+    """
+
+    key: str
+    image_id: str
+    image: Image
+    drawn: tuple[BoxXyxy, ...]
+    question: str
+    target: str
+    reasoning_span: tuple[int, int]
+    answer_span: tuple[int, int]
+    loc_boxes: tuple[BoxXyxy, ...]
+    domain: str
+    stage: Stage
+    type: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a generated text says. ``ok``: it has an answer, and the reasoning, where there is one, has lines."""
+
+    answer: str
+    steps: tuple[Step, ...]
+    ok: bool
+
+
+def make_view(
+    record: Record,
+    question: Question,
+    stage: Stage,
+    family: Family,
+    steps: tuple[str, ...] = (),
+    localize: bool = True,
+) -> Example:
+    """One view of one question.
+
+    Args:
+        record: an image with its picture.
+        question: one of the record's questions.
+        stage: ``easy`` draws the boxes of the question's findings, ``medium`` leaves the picture untouched, ``hard``
+            learns the answer only. A question without reasoning is always ``hard``.
+        family: bound family; writes the boxes.
+        steps: names of the reasoning steps to keep, in the record's order; a question with none of them keeps all.
+        localize: whether attention is supervised in this view.
+    """
+    if record.image is None:
+        raise MedclmError("a row without a picture cannot be trained on", where=record.image_id)
+    kept = [step for step in question.reasoning if step.step in steps] or list(question.reasoning)
+    stage = stage if kept else "hard"
+    lesions, evidence = evidence_boxes(record, question)
+    size_hw = (record.image.height, record.image.width)
+    target, reasoning_span, answer_span = target_text([] if stage == "hard" else kept, question.answer, size_hw, family)
+    labelled = [finding for finding in record.findings if finding.id in question.finding_ids]
+    return Example(
+        key=f"{record.image_id}/{question.id}/{stage}",
+        image_id=record.image_id,
+        image=record.image,
+        drawn=lesions if stage == "easy" else (),
+        question=question.question,
+        target=target,
+        reasoning_span=reasoning_span,
+        answer_span=answer_span,
+        loc_boxes=evidence if localize and stage != "hard" else (),
+        domain=record.domain(labelled[0]) if labelled else f"none/{record.modality or 'unknown'}",
+        stage=stage,
+        type=question.type,
+        answer=question.answer,
+    )
+
+
+def evidence_boxes(record: Record, question: Question) -> tuple[tuple[BoxXyxy, ...], tuple[BoxXyxy, ...]]:
+    """(lesion boxes, all boxes) that the question rests on.
+
+    The lesions are the question's findings; a question about an absent finding has those that its reasoning looks at.
+    All boxes are the lesions or, where there are none (normal anatomy), the regions of the reasoning.
+    """
+    lesions = tuple(finding.box_xyxy for finding in record.findings if finding.id in question.finding_ids)
+    regions = tuple(dict.fromkeys(step.box_xyxy for step in question.reasoning if step.box_xyxy is not None))
+    if not lesions:
+        known = {finding.box_xyxy for finding in record.findings}
+        lesions = tuple(box for box in regions if box in known)
+    return lesions, lesions or regions
+
+
+def target_text(
+    steps: list[Step], answer: str, size_hw: tuple[int, int], family: Family
+) -> tuple[str, tuple[int, int], tuple[int, int]]:
+    """The target text and the character spans of its reasoning and its answer.
+
+    ``Reasoning:`` and, in a text without reasoning, ``Answer:`` are given at inference and belong to no span.
+    """
+    text, reasoning = "", (0, 0)
+    if steps:
+        lines = [_line(step, size_hw, family) for step in steps]
+        text = REASONING + "\n".join(lines) + "\n" + ANSWER
+        reasoning = (len(REASONING), len(text))
+    else:
+        text = ANSWER
+    full = f"{text} {' '.join(answer.split())}"
+    return full, reasoning, (len(text), len(full))
+
+
+def _line(step: Step, size_hw: tuple[int, int], family: Family) -> str:
+    text = f"{step.step}: {' '.join(step.text.split())}"
+    return text if step.box_xyxy is None else f"{text} {family.box_to_text(step.box_xyxy, size_hw)}"
+
+
+def parse_answer(text: str, size_hw: tuple[int, int], family: Family) -> Parsed:
+    """Read a target text back: the inverse of :func:`target_text`, and lenient with what a model writes.
+
+    Args:
+        text: the assistant's turn, forced prefix included.
+        size_hw: of the picture, for the boxes.
+        family: bound family.
+
+    Returns:
+        The answer (empty where there is none), the steps in order (boxes in pixels of the picture; of several boxes in
+        one line the first), and whether the text kept to the form.
+    """
+    head, mark, tail = text.rpartition(ANSWER)
+    if not mark:
+        head, tail = text, ""
+    answer = " ".join(tail.split())
+    reasoning = head.partition(REASONING.strip())[2]
+    steps, clean = [], True
+    for line in filter(None, (line.strip() for line in reasoning.splitlines())):
+        name, colon, words = line.partition(":")
+        boxes = family.text_to_boxes(line, size_hw)
+        clean = clean and bool(colon)
+        steps.append(
+            Step(
+                step=name.strip() if colon else "",
+                text=family.without_boxes(words if colon else line),
+                box_xyxy=boxes[0] if boxes else None,
+            )
+        )
+    forced = REASONING.strip() in text
+    return Parsed(answer=answer, steps=tuple(steps), ok=bool(mark and answer) and clean and bool(steps or not forced))
+
+
+def pixels(image: Image, drawn: tuple[BoxXyxy, ...] = (), frame_size: int = 0) -> np.ndarray:
+    """The picture with boxes drawn, decoded.
+
+    Args:
+        image: the encoded picture.
+        drawn: boxes in pixels of the picture, drawn just outside their edges where there is room.
+        frame_size: side of the square that the processor resizes to; the line is 1 to 2 pixels wide there.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
+    import numpy as np
+    import PIL.Image
+    from PIL import ImageDraw
+
+    picture = PIL.Image.open(io.BytesIO(image.bytes)).convert("RGB")
+    if drawn:
+        width = max(1, round(1.2 * max(picture.size) / frame_size)) if frame_size else 1
+        draw = ImageDraw.Draw(picture)
+        for x1, y1, x2, y2 in drawn:
+            draw.rectangle((x1 - width, y1 - width, x2 + width - 1, y2 + width - 1), outline=BOX_COLOR, width=width)
+    return np.asarray(picture)
