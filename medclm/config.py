@@ -168,6 +168,8 @@ class TuneConfig(_Config):
         "schedule.hard": Choice(low=0.0, high=0.6),
         "loss.localization": Choice(low=0.03, high=3.0, log=True),
     }
+    search: Literal["random", "optuna"] = "random"
+    """How values are drawn: independently, or by Optuna's TPE from the trials before."""
     trials: int = Field(8, ge=1)
     concurrent: int = Field(1, ge=1)
     grace_steps: int = Field(100, ge=1)

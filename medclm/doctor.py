@@ -75,20 +75,18 @@ def failed(checks: list[Check]) -> bool:
     return any(check.status == "fail" for check in checks)
 
 
-def to_json(checks: list[Check]) -> str:
+def as_json(checks: list[Check]) -> dict[str, Any]:
     """``{"ok": bool, "checks": [{"name", "status", "detail", "remedy"}, …]}``."""
-    return json.dumps({"ok": not failed(checks), "checks": [asdict(check) for check in checks]}, indent=2)
+    return {"ok": not failed(checks), "checks": [asdict(check) for check in checks]}
 
 
-def render(checks: list[Check], width: int = 80, color: bool = False) -> str:
-    """A table for the terminal, ``width`` columns at most; a remedy stands below its detail."""
-    import io
-
+def render(checks: list[Check], width: int = 80) -> None:
+    """Prints a table, ``width`` columns at most; a remedy stands below its detail. Colours in a terminal only."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(width=width, show_lines=False)
+    table = Table(width=width)
     table.add_column("check", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("found", ratio=1, overflow="fold")
@@ -98,9 +96,7 @@ def render(checks: list[Check], width: int = 80, color: bool = False) -> str:
         if check.remedy and check.status != "ok":
             text.append(f"\n-> {check.remedy}", style="dim")
         table.add_row(check.name, Text(check.status, style=styles[check.status]), text)
-    out = io.StringIO()
-    Console(file=out, width=width, force_terminal=color, no_color=not color).print(table)
-    return out.getvalue()
+    Console(width=width).print(table)
 
 
 def _requirements() -> dict[str, Any]:

@@ -167,14 +167,20 @@ def _free_id(cluster: Cluster, wanted: str | None, command: list[str], dry_run: 
                 "this command is running already",
                 where=cluster.address,
                 got=f"{name} ({known[name].status})",
-                remedy=f"follow it with `medclm submit --address {cluster.address} --logs {name}`, "
-                f"or end it with `--stop {name}`",
+                remedy=_next_steps(cluster, name),
             )
         if wanted:
             raise UsageError("the submission id was used before", where=cluster.address, got=wanted)
         number += 1
         name = f"{base}-{number}"
     return name
+
+
+def _next_steps(cluster: Cluster, name: str) -> str:
+    """The lines that show and end a running job."""
+    ray = "RAY_AUTH_MODE=token ray job" if cluster.token else "ray job"
+    where = f"--address {cluster.address}"
+    return f"follow it with `{ray} logs {where} --follow {name}`, end it with `{ray} stop {where} {name}`"
 
 
 def _staging_folder() -> Path:
@@ -216,7 +222,7 @@ def _run(argv: list[str], cluster: Cluster, name: str, follow: bool, say: Callab
     try:
         done = subprocess.run(argv, check=False)
     except KeyboardInterrupt:
-        say(f"not followed any further; the job goes on: `--logs {name}` shows it, `--stop {name}` ends it")
+        say(f"not followed any further, the job goes on; {_next_steps(cluster, name)}")
         return cluster.job(name).status, 130
     if not follow and done.returncode == 0:
         return "SUBMITTED", 0

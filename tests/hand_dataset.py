@@ -11,6 +11,7 @@ from PIL import ImageDraw
 
 from medclm.data import shards
 from medclm.data.records import Finding, Image, Question, Record, Source, Step
+from medclm.data.rejects import Reject
 
 SIDE = 128
 
@@ -59,7 +60,7 @@ def make_record(n: int, split: str, has_nodule: bool, patient: str | None = None
     )  # fmt: skip
 
 
-def write_dataset(folder: Path, records: list[Record], rejects: list[dict] | None = None) -> str:
+def write_dataset(folder: Path, records: list[Record], rejects: list[Reject] | None = None) -> str:
     shards.write_shard(str(folder), 0, records, rejects or [])
     shards.write_manifest(str(folder), {})
     return str(folder)

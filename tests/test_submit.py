@@ -140,7 +140,7 @@ def test_the_same_command_is_refused_while_it_runs_and_can_be_stopped(head, toke
     assert (first.status, first.exit_code) == ("SUBMITTED", 0)
     with pytest.raises(MedclmError, match="running already") as caught:
         submit.submit(["train", "sleep"], head, root=stand_in, say=said.append)
-    assert f"--logs {first.submission_id}" in str(caught.value)
+    assert f"--follow {first.submission_id}" in str(caught.value)
     job = submit.stop(first.submission_id, head)
     assert (job.status, job.exit_code) == ("STOPPED", 1)
     again = submit.submit(["train", "sleep"], head, dry_run=True, root=stand_in, say=said.append)

@@ -45,6 +45,9 @@ def decode_record(record: Record, window: str) -> Decoded:
         shown, used = images.render(picture, window)
     except MedclmError as error:
         return Decoded(record, reject=aside(record, "unreadable-image", str(error)))
+    if picture.left_on_right is False:
+        problem = "the patient's left is on the picture's left: not radiological display, sides would be wrong"
+        return Decoded(record, reject=aside(record, "flipped", problem))
     height, width = shown.shape[:2]
     for finding in record.findings:
         if finding.box_xyxy[2] > width or finding.box_xyxy[3] > height:

@@ -26,6 +26,7 @@ RejectReason = Literal[
     "truncated-image",
     "unreadable-image",
     "size-mismatch",
+    "flipped",
     # later steps
     "segmenter-failed",
     "row-failed",

@@ -22,6 +22,7 @@ MIN_NO_SHARE = 0.4
 """Of the yes/no answers at least this share is "no" (METHOD section 1)."""
 MAX_UNCLEAR_SHARE = 0.1
 """More findings than this without a clear host organ is worth a look."""
+_ORDER = {"train": 0, "validate": 1, "test": 2}
 TOP_ANSWERS = 12
 EXAMPLES = 5
 
@@ -95,7 +96,7 @@ def _splits(tally: _Tally) -> dict[str, dict[str, int]]:
     return {
         split: {"images": counts["images"], "patients": patients[split], "findings": counts["findings"]}
         | {"questions": counts["questions"]}
-        for split, counts in sorted(tally.splits.items())
+        for split, counts in sorted(tally.splits.items(), key=lambda pair: (_ORDER.get(pair[0], 3), pair[0]))
     }
 
 

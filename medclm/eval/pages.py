@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 NOTICE = "Research software, not a medical device. Not for diagnosis or treatment."
 MAX_SIDE = 512
 """Longest side of a picture in a page, in pixels."""
-ORGAN_COLORS = ((56, 132, 255), (0, 168, 132), (196, 98, 255), (236, 152, 20), (240, 80, 120), (90, 170, 220))
+ORGAN_COLORS = (
+    (70, 140, 255), (0, 178, 140), (200, 104, 255), (240, 160, 30), (244, 88, 126), (120, 200, 235),
+    (190, 200, 60), (255, 130, 70), (150, 140, 255), (90, 210, 110),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One box over a picture. ``kind`` is "reference" (solid, green) or "predicted" (dashed, orange)."""
+    """One box over a picture. ``kind``: "reference" (green), "predicted" (orange, dashed), "attention" (blue, dotted)."""
 
     box_xyxy: BoxXyxy
     kind: str
@@ -92,6 +95,8 @@ def figure(
     marks: Sequence[Mark] = (),
     alt: str = "",
     organs: Mapping[str, np.ndarray] | None = None,
+    name: str = "",
+    reuse: bool = False,
 ) -> Markup:
     """An SVG of a picture with boxes and, under them, the outlines of organs.
 
@@ -99,21 +104,31 @@ def figure(
         image: the picture, 8 bits.
         marks: boxes in pixels of the picture.
         alt: what the picture shows, for readers who do not see it.
-        organs: boolean masks (H, W) by label.
+        organs: boolean masks (H, W) by label; see :func:`organ_colors`.
+        name: an id for the picture in the page.
+        reuse: show the picture that an earlier figure of the page named ``name``, and store no second copy.
     """
     from markupsafe import Markup, escape
 
     height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
-    unit = max(height, width) / 100
-    parts = [
-        f'<svg class="figure" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">',
-        f'<image href="{data_uri(image)}" width="{width}" height="{height}"/>',
-    ]
+    unit, extent = max(height, width) / 100, f'width="{width}" height="{height}"'
+    parts = [f'<svg class="figure" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(alt)}">']
+    if reuse:
+        parts.append(f'<use href="#{escape(name)}"/>')
+    else:
+        own = f'id="{escape(name)}" ' if name else ""
+        parts.append(f'<image {own}href="{data_uri(image)}" {extent}/>')
     if organs:
-        parts.append(f'<image href="{data_uri(_outlines(organs))}" width="{width}" height="{height}"/>')
-        parts += [_organ_label(label, mask, place, unit) for place, (label, mask) in enumerate(organs.items())]
+        parts.append(f'<image href="{data_uri(_outlines(organs))}" {extent}/>')
     parts += [_mark(mark, unit, (height, width)) for mark in marks]
     return Markup("".join([*parts, "</svg>"]))
+
+
+def organ_colors(labels: Iterable[str]) -> dict[str, str]:
+    """The CSS colour of each organ's outline, by its place."""
+    return {
+        label: "rgb({},{},{})".format(*ORGAN_COLORS[place % len(ORGAN_COLORS)]) for place, label in enumerate(labels)
+    }
 
 
 def _mark(mark: Mark, unit: float, size_hw: tuple[int, int]) -> str:
@@ -144,17 +159,6 @@ def _outlines(organs: Mapping[str, np.ndarray]) -> np.ndarray:
         layer[mask & (layer[..., 3] == 0)] = (*color, 26)
         layer[border] = (*color, 215)
     return layer
-
-
-def _organ_label(label: str, mask: np.ndarray, place: int, unit: float) -> str:
-    from markupsafe import escape
-
-    rows, cols = np.nonzero(mask)
-    if len(rows) == 0:
-        return ""
-    color = "rgb({},{},{})".format(*ORGAN_COLORS[place % len(ORGAN_COLORS)])
-    at = f'x="{cols.mean():.1f}" y="{rows.mean():.1f}" font-size="{3.6 * unit:.2f}" stroke-width="{0.8 * unit:.2f}"'
-    return f'<text class="organ-text" text-anchor="middle" fill="{color}" {at}>{escape(label)}</text>'
 
 
 def bar(values: Mapping[str, Any] | float | None, tone: str = "main") -> Markup:

@@ -10,7 +10,7 @@ from typing import Any
 
 from medclm import storage
 from medclm.eval.benchmarks import Benchmark, Item
-from medclm.eval.pages import Mark, bar, figure, render_page
+from medclm.eval.pages import Mark, bar, figure, interval, number, percent, render_page
 from medclm.eval.rows import SCORED
 from medclm.eval.sources import open_picture
 
@@ -78,3 +78,20 @@ def _shot(row: dict[str, Any], item: Item) -> dict[str, Any]:
     marks += [Mark(tuple(box), "predicted") for box in row["predicted_boxes"] or ()]  # type: ignore[arg-type]
     picture = figure(open_picture(item), marks, alt=f"image {item.image_id} with reference and predicted boxes")
     return {"row": row, "figure": picture, "steps": [step for step in row["steps"] or () if step["text"]]}
+
+
+def print_summary(result: dict[str, Any], out: str | Path) -> None:
+    """The headline numbers of an evaluation in the terminal, a table for each benchmark."""
+    from medclm import terminal
+
+    for name, benchmark in result["benchmarks"].items():
+        few = result["summary"][name]
+        rows = {"accuracy (strict)": f"{percent(few['accuracy'])}  (95 %: {interval(benchmark['accuracy'])})"}
+        for control, values in benchmark["controls"].items():
+            rows[f"{control} control"] = f"{percent(values['accuracy']['value'])}  (p {values['p_value']:.4f})"
+        rows["box IoU"] = number(few["box_iou"])
+        rows["without an answer"] = str(few["parse_failures"])
+        rows["could not be asked"] = str(few["excluded"])
+        terminal.table(f"{name}: {few['questions']} questions, {few['images']} images", rows)
+    terminal.out.print(f"Written: {storage.join(out, 'report.html')}", soft_wrap=True)
+    terminal.out.print(f"Next: open it; the numbers are in {storage.join(out, 'eval.json')}", soft_wrap=True)

@@ -59,8 +59,8 @@ def bootstrap(
     means, left = [], resamples
     while left:
         rows = min(left, max(1, _CELLS // k))
-        draws = rng.multinomial(k, np.full(k, 1 / k), size=rows)
-        means.append((draws @ sums) / (draws @ counts))
+        drawn = rng.integers(0, k, size=(rows, k))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
         left -= rows
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])

@@ -27,6 +27,7 @@ from medclm.samples.place import box_of
 
 LABEL = "nodule"
 
+
 @dataclass(frozen=True)
 class Slice:
     """One CT slice: its file's bytes and header (no pixels). ``position_mm`` is ImagePositionPatient (x, y, z; LPS)."""

@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, File, Form, Header, Query, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
 from medclm.serve import schema
-from medclm.serve.guards import ApiError, Shield, check_key, error_body, install_errors
+from medclm.serve.guards import INTERNAL, ApiError, Shield, check_key, error_body, install_errors, logger
 from medclm.serve.images import Shown, decode, from_data_uri
 from medclm.serve.predictor import Mode, Prediction, Request
 
@@ -206,4 +206,7 @@ async def _events(
                 yield event({**schema.chunk(identity, model.name, {}), "choices": [], "usage": counts})
     except ApiError as error:
         yield event(error_body(error.status, error.message, error.code))
+    except Exception as error:  # the status line is gone: the client is told in the stream, the log has the rest
+        logger.error("a stream failed: %s", type(error).__name__, exc_info=error)
+        yield event(error_body(500, INTERNAL, "internal_error"))
     yield "data: [DONE]\n\n"

@@ -1,7 +1,7 @@
 """The Ray Serve application: an ingress with the HTTP API, and model replicas that scale with their requests.
 
-``Api`` decodes pictures and speaks HTTP; ``Model`` replicas batch what reaches them while they are busy. Both are made by
-:func:`build_app`, which ``serve run medclm.serve.app:build_app model=DIR`` and a Serve YAML (``import_path``) take too.
+``Api`` decodes pictures and speaks HTTP; ``Model`` replicas batch what reaches them while they are busy. Both are made
+by :func:`build_app`; ``serve run medclm.serve.app:build_app model=DIR`` and ``import_path`` in a Serve YAML take it too.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ class Job:
         return not self.left.is_set()
 
 
-@serve.deployment
 class Model:
     """A replica: one predictor in one thread; what arrives while it works becomes the next batch."""
 
@@ -63,8 +62,9 @@ class Model:
         self.predictor = Predictor(config.model, device="auto" if config.num_gpus else "cpu", threads=config.threads)
         self.predictor.predict([Request(PIL.Image.new("L", (64, 64)), "ready?", max_new_tokens=2)])
         self.thread = ThreadPoolExecutor(1)
-        self._answer.set_max_batch_size(config.max_batch_size)
-        self._answer.set_batch_wait_timeout_s(config.batch_wait_s)
+        batching: Any = self._answer
+        batching.set_max_batch_size(config.max_batch_size)
+        batching.set_batch_wait_timeout_s(config.batch_wait_s)
 
     def info(self) -> dict[str, Any]:
         """``Predictor.info``."""
@@ -137,7 +137,8 @@ class Replicas:
 
     async def stream(self, request: Request) -> AsyncIterator[str | Prediction]:
         try:
-            async for piece in self.model.options(stream=True).stream.remote(request):
+            pieces: Any = self.model.options(stream=True).stream.remote(request)
+            async for piece in pieces:
                 yield piece
         except BackPressureError as error:
             raise _busy() from error
@@ -152,7 +153,6 @@ def _busy() -> ApiError:
     return ApiError(429, "too many requests are waiting; try again", code="queue_full")
 
 
-@serve.deployment
 @serve.ingress()
 class Api:
     """The ingress: :func:`medclm.serve.api.make_api` over the model replicas."""
@@ -176,15 +176,19 @@ def build_app(args: ServeConfig) -> Application:
         "upscale_delay_s": args.upscale_delay_s,
         "downscale_delay_s": args.downscale_delay_s,
     }
-    model = Model.options(
-        autoscaling_config=scaling,
-        max_ongoing_requests=args.max_ongoing_requests,
-        max_queued_requests=args.max_queued_requests,
-        ray_actor_options={"num_cpus": args.num_cpus, "num_gpus": args.num_gpus},
-    ).bind(args)
+    model = (
+        serve.deployment(Model)
+        .options(
+            autoscaling_config=scaling,
+            max_ongoing_requests=args.max_ongoing_requests,
+            max_queued_requests=args.max_queued_requests,
+            ray_actor_options={"num_cpus": args.num_cpus, "num_gpus": args.num_gpus},
+        )
+        .bind(args)
+    )
     waiting = args.max_queued_requests + args.max_replicas * args.max_ongoing_requests
-    front = Api.options(max_ongoing_requests=2 * waiting, ray_actor_options={"num_cpus": 0})
-    return front.bind(model, args, keys_from_environment())
+    front = serve.deployment(max_ongoing_requests=2 * waiting, ray_actor_options={"num_cpus": 0})(Api)
+    return front.bind(model.bind(args), args, keys_from_environment())
 
 
 def run_app(config: ServeConfig, blocking: bool = False) -> str:
@@ -230,7 +234,7 @@ def _start_serve(config: ServeConfig) -> str:
     from ray.serve.exceptions import RayServeException
 
     with contextlib.suppress(RayServeException):
-        return _address(_get_global_client().http_config)
+        return _address(_get_global_client())
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -238,12 +242,15 @@ def _start_serve(config: ServeConfig) -> str:
         except OSError as error:
             where = f"{config.host}:{config.port}"
             remedy = "stop what listens there, or give another --port"
-            raise UsageError("the address cannot be listened on", where=where, got=error.strerror, remedy=remedy) from error
+            raise UsageError(
+                "the address cannot be listened on", where=where, got=error.strerror, remedy=remedy
+            ) from error
     serve.start(http_options={"host": config.host, "port": config.port})
-    return _address(_get_global_client().http_config)
+    return _address(_get_global_client())
 
 
-def _address(http: Any) -> str:
+def _address(client: Any) -> str:
+    http = client.http_config
     host = "127.0.0.1" if http.host in ("0.0.0.0", "::", None) else http.host
     return f"http://{host}:{http.port}"
 

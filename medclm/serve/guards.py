@@ -27,6 +27,7 @@ HEADERS = {
 }
 """Headers of every response."""
 
+INTERNAL = "the server failed to answer; its log says why"
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -141,4 +142,4 @@ def install_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
         logger.error("a request to %s failed: %s", request.url.path, type(error).__name__, exc_info=error)
-        return JSONResponse(error_body(500, "the server failed to answer; its log says why", "internal_error"), 500)
+        return JSONResponse(error_body(500, INTERNAL, "internal_error"), 500)

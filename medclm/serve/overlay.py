@@ -36,7 +36,7 @@ def draw_boxes(
     shown = image.convert("RGB").resize((image.width * scale, image.height * scale), resample=0)
     names: dict[BoxXyxy, list[str]] = {}
     for index, box in enumerate(boxes):
-        names.setdefault(tuple(box), []).extend(labels[index : index + 1])
+        names.setdefault(box, []).extend(labels[index : index + 1])
     draw = ImageDraw.Draw(shown)
     for index, (box, words) in enumerate(names.items()):
         _draw_one(draw, tuple(value * scale for value in box), ", ".join(words), color(index), shown.size)

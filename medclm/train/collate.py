@@ -38,7 +38,7 @@ class Batch:
         inputs: what the model takes: input_ids (B, L) int64 and the image tensors.
         attention_mask: (B, L) int64, 0 at padding. A causal model does not need it: padding is on the right.
         keep: (B, L) bool, positions whose logits predict a target token.
-        targets: (T,) int64. is_answer: (T,) bool, False for reasoning. weights: (T,) float32, 1 in Hard, else 0.8 / 0.2.
+        targets: (T,) int64. is_answer: (T,) bool, False for reasoning.
         owner: (T,) int64, the example of each target token.
         localize: the attention target, or None where no example has a box.
         examples: what the batch was made of.

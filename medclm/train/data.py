@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medclm.data.records import Question, Record
 from medclm.errors import MedclmError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 WINDOW_ROWS = 1024
 MEMORY_BYTES = 1 << 29
+"""A rank whose shards are no larger than this (compressed) keeps its rows after the first epoch."""
+READERS = 1
+"""Reading tasks of a rank that run at the same time."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def share_of(fragments: list[Fragment], rank: int, world: int) -> list[Fragment]
 
 
 def windows_of(fragments: list[Fragment], seed: int, epoch: int, rows: int = WINDOW_ROWS) -> list[list[Fragment]]:
-    """One epoch: the fragments in the order of (seed, epoch), cut into windows of at least ``rows`` rows but the last."""
+    """One epoch: fragments in the order of (seed, epoch), cut into windows of at least ``rows`` rows but the last."""
     order = list(fragments)
     random.Random(f"{seed}/{epoch}/fragments").shuffle(order)
     windows: list[list[Fragment]] = [[]]
@@ -156,7 +159,11 @@ def _stream(fragments: list[Fragment], split: str) -> Iterator[list[Record]]:
     with _ordered():
         items = [{"file": f.file, "group": f.group, "split": split} for f in fragments]
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            read_fragment, batch_size=1, batch_format="pandas", num_cpus=0
+            read_fragment,
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=0,  # the training workers may hold every CPU of the cluster
+            compute=ray.data.TaskPoolStrategy(size=READERS),
         )
         blocks = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
         waiting: list[pa.Table] = []
@@ -168,14 +175,14 @@ def _stream(fragments: list[Fragment], split: str) -> Iterator[list[Record]]:
             yield from_table(table.slice(0, fragment.rows))
 
 
-def read_fragment(batch: Any) -> pa.Table:
+def read_fragment(batch: pa.Table) -> pa.Table:
     """One row group's rows of a split. ``batch`` has one row: file, group, split."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     from medclm import storage
 
-    place = batch.iloc[0]
+    place = batch.to_pylist()[0]
     fs, path = storage.open_fs(place["file"])
     with fs.open(path, "rb") as handle:
         table = pq.ParquetFile(handle).read_row_group(int(place["group"]))

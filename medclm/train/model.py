@@ -1,4 +1,4 @@
-"""The model: a base (tiny, local or from the hub), wrapped for LoRA or trained whole, and its way back from an export."""
+"""The model: a base (tiny, local or from the hub), wrapped for LoRA or trained whole; and back from an export."""
 
 from __future__ import annotations
 
@@ -39,7 +39,21 @@ def load_base(base: str, dtype: str = "float32") -> Loaded:
         UsageError: there is no such model. MedclmError: its family is not supported.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    family = check_base(base)
+    processor = AutoProcessor.from_pretrained(base)
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype=getattr(torch, dtype))
+    return Loaded(model, processor, bind(family, processor), {})
+
+
+def check_base(base: str) -> Family:
+    """The family of a base model, not yet bound. Reads its config only.
+
+    Raises:
+        UsageError: there is no such model. MedclmError: its family is not supported.
+    """
+    from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(base)
@@ -51,10 +65,7 @@ def load_base(base: str, dtype: str = "float32") -> Loaded:
             got=str(error).splitlines()[0],
             remedy="check model.base",
         ) from error
-    family = family_of(config.model_type)
-    processor = AutoProcessor.from_pretrained(base)
-    model = AutoModelForImageTextToText.from_pretrained(base, dtype=getattr(torch, dtype))
-    return Loaded(model, processor, bind(family, processor), {})
+    return family_of(config.model_type)
 
 
 def add_lora(model: Any, family: Family, rank: int, alpha: int, dropout: float, targets: str | None = None) -> Any:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def shard(model: Any, blocks: tuple[str, ...], device: torch.device, mixed: bool, reshard: bool) -> Any:
-    """``model`` with its parameters sharded over all ranks, in place (FSDP2, arXiv 2304.11277).
+    """``model`` with its parameters sharded over all ranks, in place (FSDP2, after arXiv 2304.11277).
 
     Args:
         model: ``requires_grad`` is final; the optimizer is made afterwards.
@@ -19,14 +19,14 @@ def shard(model: Any, blocks: tuple[str, ...], device: torch.device, mixed: bool
             they fit.
 
     Returns:
-        ``model``. A run of one rank is left as it is.
+        ``model``. In full precision a run of one rank is left as it is.
     """
     import torch
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    if world_size() == 1:
+    if world_size() == 1 and not mixed:
         return model
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if mixed else None
@@ -51,6 +51,13 @@ def sync_gradients(model: Any, wanted: bool) -> None:
         model.set_requires_gradient_sync(wanted)
 
 
+def gather(model: Any) -> None:
+    """Gathers the weights: `generate` runs the vision tower outside the root's forward pass."""
+    for module in model.modules():
+        if hasattr(module, "unshard"):
+            module.unshard()
+
+
 def reshard(model: Any) -> None:
     """Frees the gathered weights, as a training step's backward pass does; for passes without one."""
     for module in model.modules():
@@ -59,12 +66,14 @@ def reshard(model: Any) -> None:
 
 
 def all_sum(values: torch.Tensor) -> torch.Tensor:
-    """``values`` added up over the ranks (in place, and returned)."""
+    """``values`` added up over the ranks, on the device that they came on."""
     import torch.distributed as dist
 
-    if world_size() > 1:
-        dist.all_reduce(values)
-    return values
+    if world_size() == 1:
+        return values
+    moved = values.cuda() if dist.get_backend() == "nccl" else values.clone()
+    dist.all_reduce(moved)
+    return moved.to(values.device)
 
 
 def clip_gradients(parameters: list[torch.nn.Parameter], limit: float) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medclm.data.records import Question, Record
 from medclm.train.collate import FORCED, Encoder, prompts
-from medclm.train.parallel import all_sum, reshard, world_size
+from medclm.train.parallel import all_sum, gather, reshard, world_size
 from medclm.train.views import parse_answer, pixels
 
 if TYPE_CHECKING:
@@ -47,10 +47,9 @@ def accuracy(
     inputs = prompts(encoder, [pixels(r.image) for r, _ in mine if r.image], [q.question for _, q in mine], mode)  # type: ignore[arg-type]
     inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
     model.eval()
+    gather(model)
     with torch.no_grad():
-        out = model.generate(
-            **inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, synced_gpus=world_size() > 1
-        )
+        out = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, synced_gpus=world_size() > 1)
     reshard(model)
     model.train()
     texts = encoder.tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -152,6 +152,12 @@ def _line(step: Step, size_hw: tuple[int, int], family: Family) -> str:
     return text if step.box_xyxy is None else f"{text} {family.box_to_text(step.box_xyxy, size_hw)}"
 
 
+def training_text(question: Question) -> str:
+    """Everything of a question that a tokenizer should know, without boxes."""
+    lines = [f"{step.step}: {step.text}" for step in question.reasoning]
+    return "\n".join([question.question, REASONING.strip(), *lines, f"{ANSWER} {question.answer}"])
+
+
 def parse_answer(text: str, size_hw: tuple[int, int], family: Family) -> Parsed:
     """Read a target text back: the inverse of :func:`target_text`, and lenient with what a model writes.
 

@@ -40,9 +40,7 @@ def organ(folder: Path, image_id: str, name: str) -> np.ndarray:
 def lesions(folder: Path) -> dict[str, tuple[dict, np.ndarray]]:
     coco = json.loads((folder / "annotations.json").read_text())
     names = {image["id"]: Path(image["file_name"]).stem for image in coco["images"]}
-    return {
-        names[a["image_id"]]: (a, coco_mask.decode(a["segmentation"]).astype(bool)) for a in coco["annotations"]
-    }
+    return {names[a["image_id"]]: (a, coco_mask.decode(a["segmentation"]).astype(bool)) for a in coco["annotations"]}
 
 
 def test_the_nodule_is_where_the_radiologists_drew_it(lidc):
@@ -78,13 +76,19 @@ def test_sizes_and_ratings(lidc):
         assert longest * 0.85 < facts["diameter_mm"] < longest * 1.5
         assert facts["readers"] == 4
         assert facts["readers_on_slice"] >= 3
-        assert (facts["malignancy"], facts["texture"], facts["calcification"]) == ("highly suspicious", "solid", "absent")
+        assert (facts["malignancy"], facts["texture"], facts["calcification"]) == (
+            "highly suspicious",
+            "solid",
+            "absent",
+        )
         assert mask.any()
 
 
 def test_organs_have_the_density_they_should(lidc):
     values = hounsfield(lidc, "lidc-idri-0001-090")
-    means = {n: values[organ(lidc, "lidc-idri-0001-090", n)].mean() for n in ("right_lower_lobe", "liver", "vertebra_t11")}
+    means = {
+        n: values[organ(lidc, "lidc-idri-0001-090", n)].mean() for n in ("right_lower_lobe", "liver", "vertebra_t11")
+    }
     assert means["right_lower_lobe"] == pytest.approx(-828, abs=2)
     assert means["liver"] == pytest.approx(74, abs=2)
     assert means["vertebra_t11"] == pytest.approx(218, abs=2)

@@ -112,11 +112,14 @@ def database():
     connection.execute("CREATE TABLE scans (id INTEGER, series_instance_uid TEXT)")
     connection.execute(f"CREATE TABLE annotations (id INTEGER, scan_id INTEGER, {scores})")
     connection.execute(
-        "CREATE TABLE contours (id INTEGER, annotation_id INTEGER, inclusion INTEGER, image_z_position REAL, coords TEXT)"
+        "CREATE TABLE contours"
+        " (id INTEGER, annotation_id INTEGER, inclusion INTEGER, image_z_position REAL, coords TEXT)"
     )
     connection.execute("INSERT INTO scans VALUES (1, '1.2'), (2, '1.3')")
     connection.execute("INSERT INTO annotations VALUES (7, 1, 1,2,3,4,5,1,2,3,4), (8, 2, 1,1,1,1,1,1,1,1,1)")
-    connection.execute("INSERT INTO contours VALUES (1, 7, 1, -5.0, '1,2\n3,4'), (2, 7, 0, -2.5, '5,6'), (3, 8, 1, 0, '0,0')")
+    connection.execute(
+        "INSERT INTO contours VALUES (1, 7, 1, -5.0, '1,2\n3,4'), (2, 7, 0, -2.5, '5,6'), (3, 8, 1, 0, '0,0')"
+    )
     yield connection
     connection.close()
 

@@ -23,7 +23,7 @@ def test_a_damaged_wheel_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     wheel = make_wheel(tmp_path / "x.whl")
     (tmp_path / "x.whl").write_bytes(b"damaged")
-    with pytest.raises(MedclmError, match="pip could not download no-such-package-medclm==1.0") as error:
+    with pytest.raises(MedclmError, match=r"pip could not download no-such-package-medclm==1\.0") as error:
         fetch(wheel, tmp_path)
     assert "MEDCLM_CACHE" in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == ["x.whl"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from medclm.data.segmenters.unet import (
 from medclm.errors import MedclmError, UsageError
 
 CHANNELS = (16, 24, 32, 48, 64, 64)
-SIZE_HW = (256, 256)
+SIZE_HW = (192, 192)
 LEARNING_RATE = 4e-3
 MIN_SHARE = 0.5
 """An organ is learnt when at least this share of the pictures has a mask of it."""
@@ -71,6 +72,8 @@ def train_unet(
         network = build_network(len(organs), CHANNELS)
         _fit(network, images, masks, (steps, batch_size, seed), pick_device(device), progress)
     training = {
+        "data": _info(dataset_dir),
+        "held_out": _info(held_out_dir) if held_out_dir is not None else None,
         "pictures": len(images),
         "steps": steps,
         "batch_size": batch_size,
@@ -87,6 +90,14 @@ def train_unet(
         write_facts(stem, facts)
     Path(f"{stem}.md").write_text(card(stem.name, facts))
     return facts
+
+
+def _info(dataset_dir: str) -> Any:
+    """What the dataset says of itself: ``info`` of its annotation file."""
+    import fsspec
+
+    with fsspec.open(f"{dataset_dir.rstrip('/')}/annotations.json", "rb") as file:
+        return json.loads(file.read()).get("info")
 
 
 def load_examples(dataset_dir: str, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -141,7 +152,7 @@ def _resized(array: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(array).resize(size_hw[::-1], how))
 
 
-def _augmentation(seed: int) -> Any:
+def _augmentation(seed: int, size_hw: tuple[int, int]) -> Any:
     """MONAI transforms of {"image": (1, H, W), "masks": (organs, H, W)}; no flips."""
     from monai.transforms import Compose, RandAdjustContrastd, RandAffined, RandGaussianNoised
 
@@ -152,7 +163,7 @@ def _augmentation(seed: int) -> Any:
                 both,
                 prob=0.8,
                 rotate_range=0.09,
-                translate_range=(14, 14),
+                translate_range=(0.05 * size_hw[0], 0.05 * size_hw[1]),
                 scale_range=0.12,
                 mode=("bilinear", "nearest"),
                 padding_mode="border",
@@ -181,7 +192,7 @@ def _fit(
     network.to(device=device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=max(steps, 2), pct_start=0.15)
-    augment, rng = _augmentation(seed), np.random.default_rng(seed)
+    augment, rng = _augmentation(seed, images.shape[1:]), np.random.default_rng(seed)
     for step in range(1, steps + 1):
         chosen = rng.choice(len(images), size=min(batch_size, len(images)), replace=False)
         batch = [augment({"image": images[i][None].astype(np.float32), "masks": masks[i]}) for i in chosen]
@@ -241,8 +252,10 @@ def card(name: str, facts: UnetFacts) -> str:
         f"{training['pictures']} pictures with true organ masks, {training['steps']} steps of",
         f"{training['batch_size']}, seed {training['seed']}, {training['seconds']} s, torch {training['torch']},",
         f"MONAI {training['monai']}. Dice plus cross-entropy; small shifts, turns, zooms and changes of grey, no",
-        f"flips: left and right are learnt by position. Input {facts.size_hw[1]} x {facts.size_hw[0]} pixels, standardised;",
-        "one sigmoid output an organ.",
+        f"flips: left and right are learnt by position. Input {facts.size_hw[1]} x {facts.size_hw[0]} pixels,",
+        "standardised; one sigmoid output an organ.",
+        "",
+        f"Pictures for training: `{json.dumps(training['data'])}`; held out: `{json.dumps(training['held_out'])}`.",
         "",
         "## How good it is",
         "",

@@ -82,7 +82,8 @@ function showAnswer(body) {
   $("result").hidden = false;
   document.querySelector("main").classList.add("answered");
   $("answer-title").focus({ preventScroll: true });
-  $("result").scrollIntoView({ block: "nearest" });
+  const phone = matchMedia("(max-width: 760px)").matches;
+  $("result").scrollIntoView({ block: phone ? "start" : "nearest" });
 }
 
 function addStep(step, number, image) {

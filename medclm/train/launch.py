@@ -1,0 +1,233 @@
+"""``medclm train``: one run on Ray Train, named by what makes it, resumed when it is run again, exported at its end."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medclm import __version__, session, storage
+from medclm.config import TrainConfig
+from medclm.errors import MedclmError, UsageError
+from medclm.train.export import RUN, base_of, export_run
+
+DONE = "train.json"
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called with (steps done, steps in all, latest metrics)."""
+
+_NOT_CONTENT = {"threads", "log_every", "keep_checkpoints", "max_failures"}
+"""Config keys that do not change the weights."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run made. ``seconds`` is the wall time of the call that finished it."""
+
+    model_dir: str
+    metrics: dict[str, float]
+    steps: int
+    seconds: float
+
+
+def train(data: str, out: str, config: TrainConfig, progress: Progress | None = None) -> TrainResult:
+    """Trains and exports to ``out/model``. A finished run returns at once, an interrupted one goes on.
+
+    Args:
+        data: a built dataset.
+        out: the run's directory, on storage that all workers see: ``model/``, ``checkpoints/``, ``tensorboard/``,
+            ``base/`` (tiny only), ``run.json`` (what the run is), ``train.json`` (written last: metrics, seconds).
+
+    Raises:
+        UsageError: no dataset, too few rows, an unknown base, a batch that does not divide, ``out`` of another run.
+        MedclmError: training failed more often than ``config.max_failures``.
+    """
+    start = time.monotonic()
+    folder = Path(out).absolute()
+    run = describe(data, config)
+    claim(folder, run)
+    if (folder / DONE).is_file():
+        done = storage.read_json(folder / DONE)
+        return TrainResult(str(folder / "model"), done["metrics"], done["steps"], done["seconds"])
+    make_base(data, folder, config)
+    with session.ray_session():
+        metrics = fit(data, folder, config, f"train-{run['fingerprint']}", progress=progress)
+    export_run(folder, folder / "model")
+    seconds = time.monotonic() - start
+    finished = {**run, "metrics": metrics, "steps": config.steps, "seconds": seconds}
+    storage.publish_json(folder / DONE, finished)
+    return TrainResult(str(folder / "model"), metrics, config.steps, seconds)
+
+
+def describe(data: str, config: TrainConfig) -> dict[str, Any]:
+    """What makes a run (config, data, version) and its fingerprint.
+
+    Raises:
+        UsageError: the dataset is missing, has too few training rows, or the batch does not divide.
+    """
+    from medclm.data.shards import read_manifest
+
+    manifest = read_manifest(data)
+    rows = manifest["counts"].get("splits", {}).get("train", 0)
+    if rows < config.workers:
+        raise UsageError(
+            "the dataset has fewer training rows than there are workers",
+            where=data, expected=f"at least {config.workers}", got=rows, remedy="build more, or use fewer workers",
+        )  # fmt: skip
+    parts = config.workers * config.accumulate
+    if config.batch_size % parts:
+        raise UsageError(
+            "batch_size does not divide over workers and accumulation steps",
+            expected=f"a multiple of {parts}", got=config.batch_size,
+        )  # fmt: skip
+    what = {
+        "config": config.model_dump(mode="json", exclude=_NOT_CONTENT),
+        "data": {"content_hash": manifest["content_hash"], "rows": manifest["rows"]},
+        "medclm_version": __version__,
+    }
+    return {**what, "fingerprint": storage.fingerprint(what)}
+
+
+def claim(folder: Path, run: dict[str, Any]) -> None:
+    """Writes ``run.json``, or checks that the one that is there is of the same run."""
+    if not (folder / RUN).is_file():
+        storage.publish_json(folder / RUN, run)
+        return
+    there = storage.read_json(folder / RUN)
+    if there["fingerprint"] != run["fingerprint"]:
+        changed = sorted(key for key in run["config"] if there["config"].get(key) != run["config"][key])
+        raise UsageError(
+            "the directory holds another training run",
+            where=folder,
+            got=f"different: {', '.join(changed) or 'the data or the medclm version'}",
+            remedy="choose another --out, or delete this one",
+        )
+
+
+def make_base(data: str, folder: Path, config: TrainConfig) -> None:
+    """Makes the ``tiny`` base once, from the texts of the training split; other bases are checked to be known."""
+    if config.model.base != "tiny":
+        from medclm.train.model import check_base
+
+        check_base(config.model.base)
+        return
+    if (folder / "base" / "config.json").is_file():
+        return
+    from medclm.data.shards import read_records
+    from medclm.train.tiny import TinySize, make_tiny
+    from medclm.train.views import training_text
+
+    texts = [training_text(q) for record in read_records(data, "train", 5000) for q in record.questions]
+    make_tiny(texts, folder / "base", config.seed, TinySize(**config.model.tiny.model_dump()))
+
+
+def fit(
+    data: str, folder: Path, config: TrainConfig, name: str, callbacks: tuple[Any, ...] = (),
+    progress: Progress | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Runs the workers on the connected Ray and returns the last reported metrics.
+
+    Args:
+        folder: of the run; the base is in ``folder/base``.
+        name: of the Ray Train run; the same name in the same folder goes on from its last checkpoint.
+        callbacks: for ``ray.train.RunConfig``, e.g. Tune's report callback.
+    """
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpu = session.has_gpus()
+    with _board(progress, config.steps) as board:
+        settings = {
+            "config": config.model_dump(mode="json"),
+            "data": data if "://" in data else str(Path(data).absolute()),
+            "base": base_of(folder, config),
+            "tensorboard": str(folder / "tensorboard"),
+            "board": board,
+        }
+        trainer = TorchTrainer(
+            _train_worker,
+            train_loop_config=settings,
+            scaling_config=ray.train.ScalingConfig(num_workers=config.workers, use_gpu=gpu),
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            run_config=ray.train.RunConfig(
+                name=name,
+                storage_path=str(folder / "checkpoints"),
+                failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+                checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.keep_checkpoints),
+                callbacks=list(callbacks),
+            ),
+        )
+        result = _fit(trainer)
+    if progress:
+        progress(config.steps, config.steps, result.metrics or {})
+    return {key: value for key, value in (result.metrics or {}).items() if math.isfinite(value)}
+
+
+def _train_worker(settings: dict[str, Any]) -> None:
+    from medclm.train.loop import train_worker
+
+    train_worker(settings)
+
+
+def _fit(trainer: Any) -> Any:
+    """``trainer.fit()``; a worker's own :class:`MedclmError` is raised as it was."""
+    from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+    try:
+        return trainer.fit()
+    except WorkerGroupError as error:
+        for failure in error.worker_failures.values():
+            cause: BaseException | None = failure
+            while cause is not None and not isinstance(cause, MedclmError):
+                cause = getattr(cause, "cause", None) or cause.__cause__
+            if cause is not None:
+                raise cause from error
+        raise MedclmError("training failed", got=error, remedy="run it again: it resumes") from error
+    except TrainingFailedError as error:
+        raise MedclmError("training failed", got=error, remedy="run it again: it resumes") from error
+
+
+@contextmanager
+def _board(progress: Progress | None, steps: int) -> Any:
+    """An actor that the first worker tells its metrics to, and a thread that passes them on; None without progress."""
+    if progress is None:
+        yield None
+        return
+    import ray
+
+    board: Any = ray.remote(num_cpus=0)(Board).remote()  # type: ignore[attr-defined]
+    stopped = threading.Event()
+
+    def watch() -> None:
+        last = -1
+        while not stopped.wait(0.5):
+            metrics = ray.get(board.get.remote())
+            if metrics and metrics["step"] != last:
+                last = metrics["step"]
+                progress(int(last), steps, metrics)
+
+    thread = threading.Thread(target=watch, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield board
+    finally:
+        stopped.set()
+        thread.join()
+        ray.kill(board)
+
+
+class Board:
+    """The latest metrics of a run, for whoever asks."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, float] = {}
+
+    def put(self, metrics: dict[str, float]) -> None:
+        self._metrics = metrics
+
+    def get(self) -> dict[str, float]:
+        return self._metrics

@@ -1,0 +1,298 @@
+"""The HTTP API over a predictor in this process: shapes, limits, and a table of bad requests."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from medclm.serve.api import Limits, make_api
+from medclm.serve.guards import HEADERS, ApiError, hash_keys
+from medclm.serve.images import from_data_uri
+from medclm.train.collate import FORCED
+
+LIMITS = Limits(name="tiny", max_new_tokens=12, max_upload_bytes=200_000, max_image_pixels=100_000)
+
+
+class Local:
+    """The predictor without Ray."""
+
+    def __init__(self, predictor) -> None:
+        self.predictor = predictor
+
+    async def predict(self, request):
+        return (await asyncio.to_thread(self.predictor.predict, [request]))[0]
+
+    async def stream(self, request):
+        pieces: list[str] = []
+        listeners = [lambda piece: pieces.append(piece) or True]
+        (prediction,) = await asyncio.to_thread(self.predictor.predict, [request], listeners)
+        for piece in [FORCED[request.mode], *filter(None, pieces)]:
+            yield piece
+        yield prediction
+
+    async def info(self):
+        return self.predictor.info
+
+
+class Full(Local):
+    """A backend whose queue is full."""
+
+    async def predict(self, request):
+        raise ApiError(429, "too many requests are waiting; try again", code="queue_full")
+
+
+@pytest.fixture(scope="module")
+def client(predictor):
+    return TestClient(make_api(Local(predictor), LIMITS), raise_server_exceptions=False)
+
+
+def uri(data: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def turn(*parts, role="user"):
+    return {"role": role, "content": list(parts)}
+
+
+def text(words):
+    return {"type": "text", "text": words}
+
+
+def image(address):
+    return {"type": "image_url", "image_url": {"url": address}}
+
+
+def chat_body(address, **fields):
+    return {"model": "tiny", "messages": [turn(text("Is there a nodule?"), image(address))], **fields}
+
+
+def test_chat_completion(client, png):
+    body = client.post("/v1/chat/completions", json=chat_body(uri(png), max_tokens=5)).json()
+    assert body["object"] == "chat.completion"
+    assert body["choices"][0]["message"]["content"].startswith("Reasoning:\n")
+    assert body["usage"]["completion_tokens"] <= 5
+    assert body["usage"]["total_tokens"] == body["usage"]["prompt_tokens"] + body["usage"]["completion_tokens"]
+    assert body["medclm"]["model"] == {"name": "tiny", "version": "0123456789abcdef"}
+    assert body["medclm"]["disclaimer"] == "Research software, not a medical device."
+    short = client.post("/v1/chat/completions", json=chat_body(uri(png), mode="answer", max_tokens=999)).json()
+    assert short["choices"][0]["message"]["content"].startswith("Answer:")
+    assert 0 < short["medclm"]["confidence"] <= 1
+    assert short["usage"]["completion_tokens"] <= LIMITS.max_new_tokens
+
+
+def test_stream_adds_up_to_the_whole(client, png):
+    whole = client.post("/v1/chat/completions", json=chat_body(uri(png))).json()
+    body = chat_body(uri(png), stream=True, stream_options={"include_usage": True})
+    response = client.post("/v1/chat/completions", json=body)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    chunks = [json.loads(line) for line in lines[:-1]]
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    said = "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"])
+    assert said == whole["choices"][0]["message"]["content"]
+    assert chunks[-2]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
+    assert chunks[-2]["medclm"] == whole["medclm"]
+    assert chunks[-1]["usage"] == whole["usage"]
+
+
+def test_newest_picture_and_last_question(client, png, picture):
+    other = io.BytesIO()
+    picture(9).save(other, "PNG")
+    earlier = turn(text("What is it?"), image(uri(other.getvalue())))
+    alone = client.post("/v1/chat/completions", json=chat_body(uri(png))).json()["choices"][0]["message"]
+    last = turn(text("Is there a nodule?"), image(uri(png)))
+    history = [{"role": "system", "content": "Be brief."}, earlier, {"role": "assistant", "content": "no"}, last]
+    body = {"model": "tiny", "messages": history}
+    assert client.post("/v1/chat/completions", json=body).json()["choices"][0]["message"] == alone
+
+
+def test_predict_returns_the_picture_that_the_model_saw(client, png):
+    def ask(**params):
+        form = {"question": "Is there a nodule?", "mode": "answer"}
+        return client.post("/v1/predict", files={"file": ("a.png", png)}, data=form, params=params).json()
+
+    body = ask(include_image=1)
+    shown = Image.open(io.BytesIO(base64.b64decode(body["image"]["data"].removeprefix("data:image/png;base64,"))))
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(Image.open(io.BytesIO(png))))
+    assert (body["image"]["width"], body["image"]["height"]) == (48, 40)
+    assert body["mode"] == "answer"
+    assert ask()["image"]["data"] is None
+
+
+def test_predict_takes_dicom(client):
+    from pydicom.data import get_testdata_file
+
+    with open(get_testdata_file("CT_small.dcm"), "rb") as file:
+        files = {"file": ("../../etc/passwd", file.read())}
+    body = client.post("/v1/predict", files=files, data={"question": "Where?", "window": "lung"}).json()
+    assert (body["image"]["width"], body["image"]["height"]) == (128, 128)
+    assert body["image"]["window"] == {"center": -600, "width": 1500}
+
+
+def test_page_health_and_headers(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "Research software, not a medical device." in page.text
+    assert "<script>" not in page.text
+    assert "style=" not in page.text
+    for path in ("/page/app.js", "/page/style.css", "/healthz", "/openapi.json", "/none"):
+        response = client.get(path)
+        assert response.status_code == (404 if path == "/none" else 200)
+        for name, value in HEADERS.items():
+            assert response.headers[name] == value
+    assert client.get("/healthz").json() == {"status": "ok", "model": "tiny"}
+    assert client.get("/v1/models").json()["data"][0]["id"] == "tiny"
+
+
+def test_keys(predictor, png):
+    guarded = TestClient(make_api(Local(predictor), LIMITS, hash_keys(["first", "second"])))
+    for header, status in [
+        (None, 401),
+        ("Bearer wrong", 401),
+        ("Basic first", 401),
+        ("Bearer", 401),
+        ("Bearer second", 200),
+    ]:
+        headers = {"Authorization": header} if header else {}
+        for response in (
+            guarded.get("/v1/models", headers=headers),
+            guarded.post("/v1/predict", headers=headers, files={"file": png}, data={"question": "x"}),
+            guarded.post("/v1/chat/completions", headers=headers, json=chat_body(uri(png))),
+        ):
+            assert response.status_code == status
+            if status == 401:
+                assert response.json()["error"]["type"] == "authentication_error"
+    assert guarded.get("/healthz").status_code == 200
+    assert guarded.get("/").status_code == 200
+
+
+def test_failure_in_the_middle_of_a_stream_is_told(predictor, png):
+    class Broken(Local):
+        async def stream(self, request):
+            yield "Reasoning:"
+            raise RuntimeError("secret detail")
+
+    client = TestClient(make_api(Broken(predictor), LIMITS))
+    response = client.post("/v1/chat/completions", json=chat_body(uri(png), stream=True))
+    last, done = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line][-2:]
+    assert json.loads(last)["error"]["type"] == "server_error"
+    assert done == "[DONE]"
+    assert "secret" not in response.text
+
+
+def test_full_queue_is_429(predictor, png):
+    client = TestClient(make_api(Full(predictor), LIMITS))
+    response = client.post("/v1/chat/completions", json=chat_body(uri(png)))
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["error"]["type"] == "rate_limit_error"
+
+
+def _png(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+GOOD = uri(_png(8, 8))
+BAD_CHAT = {
+    "no json": (b"{", 400),
+    "a list": (b"[]", 400),
+    "not utf-8": (b"\xff\xfe", 400),
+    "deep": (b'{"model": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400),
+    "no messages": ({"model": "tiny"}, 400),
+    "empty messages": ({"model": "tiny", "messages": []}, 400),
+    "another model": ({**chat_body(GOOD), "model": "gpt"}, 404),
+    "http": (chat_body("http://127.0.0.1/a.png"), 400),
+    "https": (chat_body("https://example.org/a.png"), 400),
+    "file": (chat_body("file:///etc/passwd"), 400),
+    "path": (chat_body("/etc/passwd"), 400),
+    "no base64": (chat_body("data:image/png,abc"), 400),
+    "broken base64": (chat_body("data:image/png;base64,@@@"), 400),
+    "empty image": (chat_body("data:image/png;base64,"), 400),
+    "no image": (chat_body(uri(b"hello, world")), 400),
+    "cut off": (chat_body(uri(_png(200, 200)[:60])), 400),
+    "too many pixels": (chat_body(uri(_png(1000, 101))), 400),
+    "too many bytes": (chat_body(uri(b"x" * 200_001)), 413),
+    "too large a body": (chat_body(uri(b"x" * 1_200_000)), 413),
+    "no picture": ({"model": "tiny", "messages": [turn(text("hello"))]}, 400),
+    "two pictures": ({"model": "tiny", "messages": [turn(text("hello"), image(GOOD), image(GOOD))]}, 400),
+    "no question": ({"model": "tiny", "messages": [turn(image(GOOD))]}, 400),
+    "blank question": ({"model": "tiny", "messages": [turn(text("  "), image(GOOD))]}, 400),
+    "long question": ({"model": "tiny", "messages": [turn(text("x" * 4001), image(GOOD))]}, 400),
+    "unknown part": ({"model": "tiny", "messages": [turn({"type": "audio"})]}, 400),
+    "unknown role": ({"model": "tiny", "messages": [{"role": "king", "content": "hi"}]}, 400),
+    "null content": ({"model": "tiny", "messages": [{"role": "user", "content": None}]}, 400),
+    "no tokens": (chat_body(GOOD, max_tokens=0), 400),
+    "text tokens": (chat_body(GOOD, max_tokens="many"), 400),
+    "cold": (chat_body(GOOD, temperature=-1), 400),
+    "hot": (chat_body(GOOD, temperature=3), 400),
+    "seed": (chat_body(GOOD, seed=2**70), 400),
+    "several answers": (chat_body(GOOD, n=2), 400),
+    "top_p": (chat_body(GOOD, top_p=0.5), 400),
+    "empty stop": (chat_body(GOOD, stop=""), 400),
+    "mode": (chat_body(GOOD, mode="guess"), 400),
+    "stream": (chat_body("http://example.org", stream=True), 400),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CHAT)
+def test_bad_chat(client, name):
+    body, status = BAD_CHAT[name]
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    response = client.post("/v1/chat/completions", content=content, headers={"content-type": "application/json"})
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error"
+    assert error["message"]
+
+
+BAD_PREDICT = {
+    "no file": ({}, {"question": "x"}, 400),
+    "no question": ({"file": _png(8, 8)}, {}, 400),
+    "blank question": ({"file": _png(8, 8)}, {"question": "  "}, 400),
+    "empty file": ({"file": b""}, {"question": "x"}, 400),
+    "text file": ({"file": b"hello"}, {"question": "x"}, 400),
+    "no pixels": ({"file": b"\0" * 128 + b"DICM" + b"\0" * 20}, {"question": "x"}, 400),
+    "large": ({"file": b"x" * 200_001}, {"question": "x"}, 413),
+    "mode": ({"file": _png(8, 8)}, {"question": "x", "mode": "guess"}, 400),
+    "window": ({"file": _png(8, 8)}, {"question": "x", "window": "door"}, 400),
+    "frame": ({"file": _png(8, 8)}, {"question": "x", "frame": "3"}, 400),
+    "tokens": ({"file": _png(8, 8)}, {"question": "x", "max_tokens": "-1"}, 400),
+    "bomb": ({"file": _png(4000, 4000)}, {"question": "x"}, 400),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PREDICT)
+def test_bad_predict(client, name):
+    files, form, status = BAD_PREDICT[name]
+    files = {key: ("name", data) for key, data in files.items()}
+    response = client.post("/v1/predict", files=files or None, data=form)
+    assert response.status_code == status, response.text
+    assert response.json()["error"]["message"]
+
+
+def test_wrong_method_and_broken_multipart(client):
+    assert client.get("/v1/predict").status_code == 405
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    assert client.post("/v1/predict", content=b"--y\r\nbroken", headers=headers).json()["error"]["type"]
+    assert client.post("/v1/predict", content=b"--y\r\nbroken", headers=headers).status_code == 400
+    assert client.get("/page/../app.py").status_code == 404
+    assert client.get("/page/%2e%2e/app.py").status_code == 404
+
+
+def test_data_uri():
+    assert from_data_uri("data:image/png;base64,aGk=", 10) == b"hi"
+    assert from_data_uri("data:application/dicom;name=a;base64,aG k\n=", 10) == b"hi"
+    with pytest.raises(ApiError) as caught:
+        from_data_uri("data:image/png;base64,aGlaaaaaaaaaaaaaaaaaaaaaaaaaaa==", 3)
+    assert caught.value.status == 413

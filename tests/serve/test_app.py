@@ -1,0 +1,165 @@
+"""The application on real Ray Serve: the openai client, uploads, keys and batching."""
+
+from __future__ import annotations
+
+import base64
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import openai
+import pytest
+
+from medclm.config import ServeConfig
+from medclm.errors import UsageError
+from medclm.serve.app import build_app, run_app, stop_app
+from medclm.serve.guards import KEYS_VARIABLE
+
+KEY = {"Authorization": "Bearer right"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def address(ray_cluster, model_dir):
+    """A running application that wants the key ``right``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEYS_VARIABLE, "other, right")
+        config = ServeConfig(
+            model=str(model_dir), name="serve-test", port=free_port(), max_new_tokens=16, max_replicas=1
+        )
+        yield run_app(config)
+        stop_app("serve-test")
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    return openai.OpenAI(base_url=f"{address}/v1", api_key="right", max_retries=0)
+
+
+@pytest.fixture
+def messages(png):
+    uri = "data:image/png;base64," + base64.b64encode(png).decode()
+    parts = [{"type": "text", "text": "Is there a nodule?"}, {"type": "image_url", "image_url": {"url": uri}}]
+    return [{"role": "user", "content": parts}]
+
+
+def test_openai_client(client, messages, predictor):
+    assert [model.id for model in client.models.list()] == ["serve-test"]
+    whole = client.chat.completions.create(model="serve-test", messages=messages)
+    assert whole.choices[0].message.content.startswith("Reasoning:")
+    assert whole.model_extra["medclm"]["mode"] == "reason"
+    stream = client.chat.completions.create(model="serve-test", messages=messages, stream=True)
+    pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert len([piece for piece in pieces if piece]) > 2
+    answer = client.chat.completions.create(model="serve-test", messages=messages, extra_body={"mode": "answer"})
+    assert answer.choices[0].message.content.startswith("Answer:")
+
+
+def test_openai_client_sees_errors(client, messages, address):
+    messages[0]["content"][1]["image_url"]["url"] = "http://127.0.0.1/picture.png"
+    with pytest.raises(openai.BadRequestError, match="never fetched"):
+        client.chat.completions.create(model="serve-test", messages=messages)
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="gpt", messages=messages)
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0).models.list()
+
+
+def test_uploads(address, png, predictor):
+    import io
+
+    from PIL import Image
+    from pydicom.data import get_testdata_file
+
+    from medclm.serve.predictor import Request
+
+    with open(get_testdata_file("CT_small.dcm"), "rb") as file:
+        dicom = file.read()
+    for data, size in [(png, (48, 40)), (dicom, (128, 128))]:
+        form = {"question": "Is there a nodule?", "mode": "answer"}
+        url = f"{address}/v1/predict"
+        response = httpx.post(
+            url, files={"file": data}, data=form, headers=KEY, params={"include_image": 1}, timeout=60
+        )
+        body = response.json()
+        assert response.status_code == 200
+        assert (body["image"]["width"], body["image"]["height"]) == size
+        shown = Image.open(io.BytesIO(base64.b64decode(body["image"]["data"].partition(",")[2])))
+        direct = predictor.predict([Request(shown, "Is there a nodule?", "answer", 16)])[0]
+        assert (body["answer"], body["text"]) == (direct.answer, direct.text)
+        assert body["confidence"] == pytest.approx(direct.confidence, rel=1e-4)
+
+
+def test_health_page_and_wrong_key(address, png):
+    assert httpx.get(f"{address}/healthz").json() == {"status": "ok", "model": "serve-test"}
+    page = httpx.get(f"{address}/")
+    assert "Research software, not a medical device." in page.text
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    files, form = {"file": png}, {"question": "x"}
+    refused = httpx.post(f"{address}/v1/predict", files=files, data=form, headers={"Authorization": "Bearer wrong"})
+    assert refused.status_code == 401
+    assert refused.json()["error"]["type"] == "authentication_error"
+
+
+def test_requests_at_once_get_their_own_answers(address, picture, predictor):
+    import io
+
+    from medclm.serve.predictor import Request
+
+    def ask(seed: int) -> str:
+        buffer = io.BytesIO()
+        picture(seed).save(buffer, "PNG")
+        form = {"question": f"Is it number {seed}?", "mode": "answer"}
+        response = httpx.post(
+            f"{address}/v1/predict", files={"file": buffer.getvalue()}, data=form, headers=KEY, timeout=60
+        )
+        return response.json()["text"]
+
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(ask, range(12)))
+    direct = predictor.predict([Request(picture(n), f"Is it number {n}?", "answer", 16) for n in range(12)])
+    assert found == [prediction.text for prediction in direct]
+
+
+def test_one_replica_answers_in_batches(ray_cluster, model_dir, picture):
+    """Requests that arrive while a batch runs go together in the next one; a broken one spoils only itself."""
+    from medclm.serve.app import Job, Model
+    from medclm.serve.predictor import Request
+
+    replica = object.__new__(Model)
+    batches = []
+
+    class Fragile:
+        def predict(self, requests, listeners):
+            batches.append(len(requests))
+            if any(request.question == "bad" for request in requests):
+                raise ValueError("cannot")
+            return [request.question for request in requests]
+
+    replica.predictor = Fragile()
+    jobs = [Job(Request(picture(), question)) for question in ("a", "bad", "b")]
+    first, second, third = replica._predict(jobs)
+    assert (first, third) == ("a", "b")
+    assert isinstance(second, ValueError)
+    assert batches == [3, 1, 1, 1]
+
+
+def test_build_app_options():
+    config = ServeConfig(model="m", min_replicas=2, max_replicas=5, num_gpus=0.5, max_ongoing_requests=7)
+    front = build_app(config)
+    model = front._bound_deployment.init_args[0]._bound_deployment
+    scaling = model._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.get_target_ongoing_requests()) == (2, 5, 4)
+    assert model.max_ongoing_requests == 7
+    assert model.ray_actor_options["num_gpus"] == 0.5
+
+
+def test_missing_model_fails_before_anything_starts(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        run_app(ServeConfig(model=str(tmp_path / "none")))
