@@ -12,6 +12,9 @@ from medclm.data.records import BoxXyxy, Question, Record
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+SMALL_PX = 32 * 32
+"""Area of a finding that makes a telling example in a picture of 128 x 128."""
+
 
 def write_demo_report(
     out: Path,
@@ -105,15 +108,25 @@ def _strip(out: Path, dataset_dir: str) -> dict[str, Any]:
 
 
 def _example(out: Path, dataset_dir: str) -> tuple[Record, Question, dict[str, Any]]:
-    """A held-out question with its row of predictions: one answered rightly with the best box, where there is one."""
+    """A held-out question with its row of predictions: one answered rightly with the best box, where there is one.
+
+    Questions for the organ of one small finding come first: a box as large as the heart is found without looking.
+    """
     import pyarrow.parquet as pq
 
     from medclm.data.shards import read_records
 
     rows = pq.read_table(out / "eval-curriculum" / "predictions.parquet").to_pylist()
-    best = max(rows, key=lambda row: (bool(row["correct"]), row["type"] == "organ", row["iou"] or 0.0))
+    best = max(rows, key=_telling)
     record = next(r for r in read_records(dataset_dir, split="test") if r.image_id == best["image_id"])
     return record, next(q for q in record.questions if q.id == best["id"]), best
+
+
+def _telling(row: dict[str, Any]) -> tuple[bool, bool, bool, float]:
+    """Rank of a row as the example: right, about one small finding, asking for its organ, best box."""
+    areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in row["reference_boxes"] or ()]
+    small = len(areas) == 1 and areas[0] <= SMALL_PX
+    return bool(row["correct"]), small, row["type"] == "organ", row["iou"] or 0.0
 
 
 def _box(values: list[float]) -> BoxXyxy:

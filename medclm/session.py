@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 LOCAL_CPUS = 4
 """Logical CPUs of a local Ray, at least: actors and tasks share the real cores, which a laptop has two or more of."""
+
+_QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "ERROR"}
 
 
 @contextmanager
@@ -16,7 +19,7 @@ def ray_session(quiet: bool = True) -> Iterator[None]:
     """Ray, connected. A Ray that was already up is left as it is; one that this call started is stopped at the end.
 
     ``RAY_ADDRESS`` (set inside ``ray job submit``) names the cluster; without it a local Ray starts, with at least
-    :data:`LOCAL_CPUS` logical CPUs.
+    :data:`LOCAL_CPUS` logical CPUs. ``quiet`` keeps Ray's own log lines in its log files.
     """
     import ray
 
@@ -24,17 +27,48 @@ def ray_session(quiet: bool = True) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if quiet:  # Ray's C++ core writes to this process's terminal past any Python logger
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
     options: dict = {"log_to_driver": not quiet, "logging_level": logging.ERROR if quiet else logging.INFO}
     if not os.environ.get("RAY_ADDRESS"):
         options |= {"num_cpus": max(LOCAL_CPUS, os.cpu_count() or 1), "include_dashboard": False}
-    ray.init(**options)
+    if quiet:
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        with _native_stderr_closed():
+            ray.init(**options)
+    else:
+        ray.init(**options)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _native_stderr_closed() -> Iterator[None]:
+    """Ray's C++ core announces its log level on file descriptor 2; failures still arrive as Python exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+@contextmanager
+def ordered_data() -> Iterator[None]:
+    """Ray Data with its order kept and without progress bars; the settings before come back afterwards."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    before = context.execution_options.preserve_order, context.enable_progress_bars
+    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    try:
+        yield
+    finally:
+        context.execution_options.preserve_order, context.enable_progress_bars = before
 
 
 def has_gpus() -> bool:

@@ -45,9 +45,10 @@ def progress(label: str, quiet: bool = False) -> Iterator[Report]:
 
 
 def table(title: str, rows: Mapping[str, Any]) -> None:
-    """Two columns, name and value, on stdout."""
-    grid = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1, 0, 0))
-    grid.add_column(style="bold")
+    """A title and two columns, name and value, on stdout."""
+    out.print(f"[bold]{escape(title)}[/]", soft_wrap=True, highlight=False)
+    grid = Table(show_header=False, pad_edge=False, box=None, padding=(0, 1, 0, 0))
+    grid.add_column(style="dim")
     grid.add_column(overflow="fold")
     for name, value in rows.items():
         grid.add_row(escape(str(name)), escape(as_text(value)))

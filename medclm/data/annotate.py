@@ -17,6 +17,7 @@ from medclm.data.records import Image, Record, Window
 from medclm.data.rejects import Reject, RejectReason
 from medclm.errors import MedclmError
 
+
 def _nothing() -> np.ndarray:
     return np.zeros((0, 0), np.uint8)
 

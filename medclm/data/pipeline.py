@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -153,7 +152,7 @@ def _stream(
     )
     catalogue = Catalogue.of(records)
     actors = ray.data.ActorPoolStrategy
-    with _ordered():
+    with session.ordered_data():
         receipts = (
             ray.data.from_arrow([plan.slice(at, config.batch_size) for at in range(0, len(planned), config.batch_size)])
             .map_batches(partial(decode, window=config.window), batch_size=config.batch_size, memory=DECODE_MEMORY)
@@ -205,25 +204,30 @@ def _check_room(resources: dict[str, float], config: BuildConfig, gpus: float) -
         )
 
 
-@contextmanager
-def _ordered():
-    """Ray Data in input order and without its own progress bars; the settings before come back afterwards."""
-    import ray
-
-    context = ray.data.DataContext.get_current()
-    before = context.execution_options.preserve_order, context.enable_progress_bars
-    context.execution_options.preserve_order, context.enable_progress_bars = True, False
-    try:
-        yield
-    finally:
-        context.execution_options.preserve_order, context.enable_progress_bars = before
+def _check_room(resources: dict[str, float], config: BuildConfig, gpus: float) -> None:
+    """A cluster too small for the actors would wait for ever."""
+    needed = config.annotator_actors + 1 + (config.segmenter_actors if not gpus else 0)
+    if resources.get("CPU", 0) < needed:
+        raise UsageError(
+            "the cluster has too few CPUs for this build",
+            expected=f"{needed} (one an actor, one to decode)",
+            got=resources.get("CPU", 0),
+            remedy="lower segmenter_actors or annotator_actors",
+        )
+    if gpus and resources.get("GPU", 0) < gpus * config.segmenter_actors:
+        raise UsageError(
+            "the cluster has too few GPUs for this build",
+            expected=gpus * config.segmenter_actors,
+            got=resources.get("GPU", 0),
+            remedy="lower segmenter_actors or num_gpus",
+        )
 
 
 def decode(batch: Batch, window: str) -> Batch:
     """Reads and renders the images of a batch; pixels travel on as raw bytes beside their shape.
 
-    Columns out: index, record (JSON), complete, reject (JSON, or "" for a good row), values (float32 bytes, bright is high),
-    shown (uint8 bytes), shape.
+    Columns out: index, record (JSON), complete, reject (JSON, or "" for a good row), values (float32 bytes, bright is
+    high), shown (uint8 bytes), shape (JSON), window (JSON or "").
     """
     rows = [decode_record(Record.model_validate_json(text), window) for text in batch["record"]]
     return {

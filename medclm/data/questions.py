@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from medclm.data import boxes
-from medclm.data.anatomy import finding_text, organ_text, organs
+from medclm.data.anatomy import finding_name, finding_text, organ_text, organs
 from medclm.data.rationale import a, annotated, conclusion_step, explain, place_text, survey, view_step, view_text
 from medclm.data.records import Finding, Question, Record, Step
 
@@ -60,7 +60,7 @@ def ask(record: Record, catalogue: Catalogue, *, seed: int, limit: int, complete
         complete: False when some finding of the image was set aside; then nothing is asked that counts on absence.
     """
     rng = random.Random(f"{seed}/{record.image_id}")
-    drafts = [*_about_findings(record, rng), *_about_anatomy(record, rng)]
+    drafts = [*_about_findings(record), *_about_anatomy(record, rng)]
     if len(catalogue.views) > 1:
         drafts.append(_view(record, catalogue))
     if complete:
@@ -79,7 +79,7 @@ class _Draft:
     wording: str = ""
 
 
-def _about_findings(record: Record, rng: random.Random) -> Iterator[_Draft]:
+def _about_findings(record: Record) -> Iterator[_Draft]:
     labels = [finding.label for finding in record.findings]
     places = [place_text(finding) for finding in record.findings]
     for finding in record.findings:
@@ -91,11 +91,11 @@ def _about_findings(record: Record, rng: random.Random) -> Iterator[_Draft]:
             blanks = (("organ", place.removeprefix("the ")),)
             yield _Draft("what", name, steps, (finding,), blanks=blanks, wording="what_in")
         if labels.count(finding.label) == 1:  # otherwise "the nodule" would not say which
-            yield from _about_one(record, finding, rng)
+            yield from _about_one(record, finding)
     yield from _larger(record)
 
 
-def _about_one(record: Record, finding: Finding, rng: random.Random) -> Iterator[_Draft]:
+def _about_one(record: Record, finding: Finding) -> Iterator[_Draft]:
     name = finding_text(finding.label)
     blanks = (("finding", name),)
     if place := place_text(finding):
@@ -107,10 +107,9 @@ def _about_one(record: Record, finding: Finding, rng: random.Random) -> Iterator
     if finding.zone:
         steps = explain(record, finding, f"The zone is {finding.zone}.")
         yield _Draft("zone", finding.zone, steps, (finding,), ("upper", "middle", "lower"), blanks)
-    if known := annotated(finding):
-        key = rng.choice(sorted(known))
-        steps = explain(record, finding, f"The {key} is {known[key]}.")
-        yield _Draft("attribute", known[key], steps, (finding,), None, (*blanks, ("attribute", key)))
+    for key, value in annotated(finding).items():
+        steps = explain(record, finding, f"The {key} is {value}.")
+        yield _Draft("attribute", value, steps, (finding,), None, (*blanks, ("attribute", key)))
 
 
 def _larger(record: Record) -> Iterator[_Draft]:
@@ -160,7 +159,7 @@ def _about_anatomy(record: Record, rng: random.Random) -> Iterator[_Draft]:
     if record.image is None:
         return
     parents = {organs()[organ.name].parent for organ in record.organs if organ.name in organs()}
-    leaves = [organ for organ in record.organs if organ.name not in parents]
+    leaves = [organ for organ in record.organs if organ.name not in parents and not _is_lesion(organ.name)]
     if not leaves:
         return
     size_hw = (record.image.height, record.image.width)
@@ -178,6 +177,11 @@ def _about_anatomy(record: Record, rng: random.Random) -> Iterator[_Draft]:
     found = Step(step="organ", text=f"The point lies in the {text}.", box_xyxy=organ.box_xyxy)
     steps = (view_step(record), found, conclusion_step(f"The organ is the {text}."))
     yield _Draft("which-organ", text, steps, blanks=blanks)
+
+
+def _is_lesion(organ: str) -> bool:
+    """Some segmenters' labels are findings ("left kidney cyst"): no normal anatomy."""
+    return any(finding_name(word) for word in organ.split("_"))
 
 
 def _inner_point(mask: np.ndarray) -> tuple[int, int] | None:

@@ -89,7 +89,11 @@ def _leak(question: Question) -> str | None:
 
 
 def _findings(record: Record, question: Question) -> str | None:
-    told = _named(" ".join(step.text for step in question.reasoning), record)
+    text = " ".join(step.text for step in question.reasoning)
+    for finding in record.findings:  # "calcification absent" is a rating of the nodule, not a finding
+        for key, value in annotated(finding).items():
+            text = text.replace(f"{key} {value}", "").replace(f"{key} is {value}", "")
+    told = _named(text, record)
     foreign = told - {f.label for f in record.findings} - _named(question.question, record)
     return f"findings: the reasoning names {sorted(foreign)}, which the record does not have" if foreign else None
 

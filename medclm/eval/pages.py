@@ -31,7 +31,7 @@ ORGAN_COLORS = (
 
 @dataclass(frozen=True)
 class Mark:
-    """One box over a picture. ``kind``: "reference" (green), "predicted" (orange, dashed), "attention" (blue, dotted)."""
+    """One box over a picture. ``kind``: "reference" (green), "predicted" (orange, dashed) or "attention" (blue)."""
 
     box_xyxy: BoxXyxy
     kind: str

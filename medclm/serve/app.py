@@ -1,7 +1,7 @@
 """The Ray Serve application: an ingress with the HTTP API, and model replicas that scale with their requests.
 
 ``Api`` decodes pictures and speaks HTTP; ``Model`` replicas batch what reaches them while they are busy. Both are made
-by :func:`build_app`; ``serve run medclm.serve.app:build_app model=DIR`` and ``import_path`` in a Serve YAML take it too.
+by :func:`build_app`, which ``serve run medclm.serve.app:build_app model=DIR`` and a Serve YAML take as well.
 """
 
 from __future__ import annotations
@@ -176,16 +176,12 @@ def build_app(args: ServeConfig) -> Application:
         "upscale_delay_s": args.upscale_delay_s,
         "downscale_delay_s": args.downscale_delay_s,
     }
-    model = (
-        serve.deployment(Model)
-        .options(
-            autoscaling_config=scaling,
-            max_ongoing_requests=args.max_ongoing_requests,
-            max_queued_requests=args.max_queued_requests,
-            ray_actor_options={"num_cpus": args.num_cpus, "num_gpus": args.num_gpus},
-        )
-        .bind(args)
-    )
+    model = serve.deployment(
+        autoscaling_config=scaling,
+        max_ongoing_requests=args.max_ongoing_requests,
+        max_queued_requests=args.max_queued_requests,
+        ray_actor_options={"num_cpus": args.num_cpus, "num_gpus": args.num_gpus},
+    )(Model)
     waiting = args.max_queued_requests + args.max_replicas * args.max_ongoing_requests
     front = serve.deployment(max_ongoing_requests=2 * waiting, ray_actor_options={"num_cpus": 0})(Api)
     return front.bind(model.bind(args), args, keys_from_environment())

@@ -26,6 +26,15 @@ def with_step(text: str, box_xyxy=None) -> tuple[Step, ...]:
     return (*HONEST.reasoning, Step(step="conclusion", text=text, box_xyxy=box_xyxy))
 
 
+def test_a_rating_whose_name_is_a_finding_is_no_finding():
+    rated = linked_nodule(attributes={"calcification": "absent"})
+    one = record([rated])
+    steps = rationale.explain(one, rated, "The side is left.")
+    assert verify.check(one, HONEST.model_copy(update={"reasoning": steps})) == (verify.CHECKS, None)
+    lie = (*steps, Step(step="relation", text="There is a calcification too."))
+    assert verify.check(one, HONEST.model_copy(update={"reasoning": lie}))[1].startswith("findings")
+
+
 def test_the_honest_question_passes():
     assert verify.check(RECORD, HONEST) == (verify.CHECKS, None)
 

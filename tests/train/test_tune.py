@@ -99,6 +99,13 @@ def test_a_real_search_over_real_training(ray_cluster, dataset, tmp_path):
 
 def test_bad_trials_really_stop_early(ray_cluster, dataset, tmp_path, monkeypatch):
     """Ray Tune and ASHA as they are, with a training loop whose accuracy is its own parameter."""
+
+    def known_accuracy(values, data, out, train, metric):  # local: Ray sends it by value
+        from ray import tune as ray_tune
+
+        for step in range(1, train.steps + 1):
+            ray_tune.report({"step": step, metric: values["loss.localization"]})
+
     monkeypatch.setattr(tune, "run_trial", known_accuracy)
     space = {"loss.localization": {"values": [0.1, 0.2, 0.9]}}
     result = tune.tune(dataset, str(tmp_path / "out"), settings_of(space=space, trials=8, concurrent=1, grace_steps=1))
@@ -113,18 +120,10 @@ def test_bad_trials_really_stop_early(ray_cluster, dataset, tmp_path, monkeypatc
 
 
 def test_failed_trials_are_told(ray_cluster, dataset, tmp_path, monkeypatch):
+    def broken(values, data, out, train, metric):
+        raise OSError("the disk is full")
+
     monkeypatch.setattr(tune, "run_trial", broken)
     with pytest.raises(MedclmError, match="no trial reported the metric") as caught:
         tune.tune(dataset, str(tmp_path / "out"), settings_of())
     assert "the disk is full" in str(caught.value)
-
-
-def known_accuracy(values, data, out, train, metric):
-    from ray import tune as ray_tune
-
-    for step in range(1, train.steps + 1):
-        ray_tune.report({"step": step, metric: values["loss.localization"]})
-
-
-def broken(values, data, out, train, metric):
-    raise OSError("the disk is full")
