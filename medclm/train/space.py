@@ -47,7 +47,7 @@ class Space:
         return values if all(_contains(choice, values[key]) for key, choice in self.space.items()) else None
 
     def searcher(self, name: str, metric: str, mode: str, seed: int, concurrent: int) -> Any:
-        """Ray Tune's search algorithm, seeded, the untuned values first.
+        """Ray Tune's search algorithm, seeded, the untuned values first, at most ``concurrent`` trials at once.
 
         Args:
             name: ``random`` or ``optuna`` (TPE).

