@@ -171,7 +171,8 @@ def train_segmenter(
 
     with terminal.progress("train segmenter", quiet=json) as report:
         facts = train_unet(data, out, steps=steps, seed=seed, progress=report)
-    _finish(facts, json, f"Written {out}.safetensors", f"medclm data build ... --segmenter unet:{out}")
+    summary = {**facts.training, "organs": facts.organs, "dice": facts.dice or "not measured"}
+    _finish(summary, json, f"Written {out}.safetensors", f"medclm data build ... --segmenter unet:{out}")
 
 
 @app.command()
@@ -189,9 +190,8 @@ def train(
     settings = configs.load(configs.TrainConfig, config, overrides or ())
     with terminal.progress("train", quiet=json) as report:
         result = run(data, str(out), settings, progress=report)
-    _finish(
-        result.summary(), json, f"Trained: {result.model_dir}", f"medclm ask --model {result.model_dir} --image ..."
-    )
+    summary = {"model": result.model_dir, "steps": result.steps, "seconds": round(result.seconds, 1), **result.metrics}
+    _finish(summary, json, f"Trained: {result.model_dir}", f"medclm ask --model {result.model_dir} --image ...")
 
 
 @app.command()
@@ -237,6 +237,22 @@ def evaluate(
         print_summary(result, out)
 
 
+@app.command("pretrain-vision")
+def pretrain_vision(
+    out: Annotated[Path, typer.Option("--out", help="Stem of the files to write: STEM.safetensors, STEM.json.")],
+    images: Annotated[int, typer.Option(help="Phantom radiographs to draw.")] = 3000,
+    steps: Annotated[int, typer.Option(min=1)] = 1500,
+    seed: int = 1000,
+    json: Json = False,
+) -> None:
+    """Make the vision tower of the `tiny` base model again (its weights are shipped)."""
+    from medclm.train.vision import pretrain
+
+    with terminal.progress("pretrain vision", quiet=json) as report:
+        facts = pretrain(out, images, steps, seed, report)
+    _finish(facts, json, f"Written {out}.safetensors", "")
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Option("--run", help="Directory that `medclm train` wrote.")],
@@ -260,11 +276,18 @@ def ask(
     json: Json = False,
 ) -> None:
     """One answer in the terminal."""
+    from dataclasses import asdict
+
     from medclm.serve.ask import ask as run
-    from medclm.serve.ask import show
 
     prediction = run(model, image, question, mode.value, overlay)
-    show(prediction, overlay, as_json=json)
+    if json:
+        terminal.show_json(asdict(prediction) | {"steps": [step.model_dump() for step in prediction.steps]})
+        return
+    rows = {f"{n}. {step.step}": step.text for n, step in enumerate(prediction.steps, start=1)}
+    rows |= {"answer": prediction.answer or "(none)", "confidence": f"{prediction.confidence:.2f}"}
+    terminal.table(question, rows | ({"overlay": overlay} if overlay else {}))
+    terminal.out.print("[dim]Research software, not a medical device.[/]")
 
 
 @app.command()
@@ -285,16 +308,24 @@ def serve(
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def submit(
-    command: Annotated[list[str], typer.Argument(help="Any medclm command, after --.")],
+    command: Annotated[list[str] | None, typer.Argument(help="Any medclm command, after --.")] = None,
     address: Annotated[str | None, typer.Option(help="Dashboard address of the cluster.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the `ray job submit` line and stop.")] = False,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Stream the logs until the job ends.")] = True,
+    limit_mib: Annotated[float, typer.Option(help="Largest working directory that is sent.")] = 100,
+    stop: Annotated[str | None, typer.Option(metavar="ID", help="Stop this job instead.")] = None,
+    logs: Annotated[str | None, typer.Option(metavar="ID", help="Print this job's logs instead.")] = None,
 ) -> None:
     """Run a medclm command on a Ray cluster: `medclm submit -- train --data DIR --out DIR`."""
-    from medclm.submit import submit as run
+    from medclm import submit as jobs
 
-    result = run(command, address=address, dry_run=dry_run, follow=follow)
-    raise typer.Exit(result.exit_code)
+    if stop:
+        terminal.out.print(f"{stop}: {jobs.stop(stop, address).status}")
+    elif logs:
+        sys.stdout.write(jobs.logs(logs, address))
+    else:
+        result = jobs.submit(command or [], address=address, dry_run=dry_run, follow=follow, limit_mib=limit_mib)
+        raise typer.Exit(result.exit_code)
 
 
 @app.command()

@@ -56,14 +56,16 @@ class BuildConfig(_Config):
 class TinyConfig(_Config):
     """The shape of the ``tiny`` base model; ``image_size`` and ``patch_size`` in pixels."""
 
+    vision: Literal["auto", "phantom", "random"] = "auto"
+    """The vision tower: the shipped one, which knows phantoms, a random one, or the shipped one where it fits."""
     image_size: int = Field(96, ge=8)
-    patch_size: int = Field(12, ge=1)
-    scale: int = Field(1, ge=1)
+    patch_size: int = Field(8, ge=1)
+    scale: int = Field(2, ge=1)
     """Pixel shuffle: this many patches squared become one image token."""
-    vision_width: int = Field(128, ge=8)
-    vision_layers: int = Field(2, ge=1)
-    text_width: int = Field(128, ge=8)
-    text_layers: int = Field(4, ge=1)
+    vision_width: int = Field(96, ge=8)
+    vision_layers: int = Field(3, ge=1)
+    text_width: int = Field(96, ge=8)
+    text_layers: int = Field(3, ge=1)
     heads: int = Field(4, ge=1)
     vocabulary: int = Field(1024, ge=300)
     init: float = Field(0.06, gt=0)
@@ -211,7 +213,7 @@ C = TypeVar("C", bound=BaseModel)
 
 
 def load(
-    model: type[C], path: str | Path | None = None, overrides: list[str] | tuple[str, ...] = (), **named: Any
+    model: type[C], /, path: str | Path | None = None, overrides: list[str] | tuple[str, ...] = (), **named: Any
 ) -> C:
     """A validated config of type ``model``.
 

@@ -1,1 +1,1 @@
-"""Detection dataset to question-answer rows: records, images, readers, segmenters, anatomy, rationale, questions, shards."""
+"""Detection dataset to question rows: records, images, readers, segmenters, anatomy, rationale, questions, shards."""

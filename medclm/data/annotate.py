@@ -81,7 +81,8 @@ def _bright_high(picture: images.Picture, shown: np.ndarray) -> np.ndarray:
 class Annotate:
     """Actor: links, explains, asks and verifies. Holds nothing but its settings.
 
-    Columns out: index, record (JSON with organs, findings, questions; "" when it was set aside), png, rejects (list of JSON).
+    Columns out: index, record (JSON with organs, findings, questions; "" when it was set aside), png, rejects (list
+    of JSON).
     """
 
     def __init__(self, catalogue: Catalogue, seed: int, max_questions: int, min_coverage: float, linking: str) -> None:

@@ -12,6 +12,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -158,25 +159,21 @@ def _flat(record: Record, question: Question) -> dict[str, Any]:
 
 
 def _webdataset(rows: Iterator[Row], target: Path) -> None:
-    open_files: dict[str, tarfile.TarFile] = {}
     counts: dict[str, int] = {}
-    try:
+    with ExitStack() as files:
+        tars: dict[str, tarfile.TarFile] = {}
         for record, question in rows:
             split = record.split or "train"
             count = counts.get(split, 0)
             if count % SHARD_QUESTIONS == 0:
-                if split in open_files:
-                    open_files[split].close()
-                open_files[split] = tarfile.open(target / f"{split}-{count // SHARD_QUESTIONS:05d}.tar", "w")
+                name = f"{split}-{count // SHARD_QUESTIONS:05d}.tar"
+                tars[split] = files.enter_context(tarfile.open(target / name, "w"))
             counts[split] = count + 1
             fields = _flat(record, question)
             picture = fields.pop("image")
             key = f"{count:08d}"
-            _add(open_files[split], f"{key}.{record.image.format if record.image else 'png'}", picture["bytes"])
-            _add(open_files[split], f"{key}.json", json.dumps(fields, ensure_ascii=False).encode())
-    finally:
-        for file in open_files.values():
-            file.close()
+            _add(tars[split], f"{key}{Path(picture['path']).suffix}", picture["bytes"])
+            _add(tars[split], f"{key}.json", json.dumps(fields, ensure_ascii=False).encode())
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

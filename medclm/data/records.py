@@ -172,13 +172,17 @@ class Record(_Model):
         """This record as a dict that :data:`ARROW_SCHEMA` takes."""
         row = self.model_dump(mode="python")
         for finding in row["findings"]:
-            finding["attributes"] = sorted(finding["attributes"].items())
+            finding["attributes"] = [{"key": k, "value": v} for k, v in sorted(finding["attributes"].items())]
         return row
 
     @classmethod
     def from_arrow_row(cls, row: dict[str, Any]) -> Record:
         """The inverse of :meth:`to_arrow_row`; ``row`` is one element of ``pyarrow.Table.to_pylist()``."""
-        row = {**row, "findings": [{**f, "attributes": dict(f["attributes"] or ())} for f in row["findings"]]}
+        findings = [
+            {**finding, "attributes": {pair["key"]: pair["value"] for pair in finding["attributes"] or ()}}
+            for finding in row["findings"]
+        ]
+        row = {**row, "findings": findings}
         return cls.model_validate(row)
 
 
@@ -237,7 +241,7 @@ ARROW_SCHEMA = pa.schema(
                 ("zone", pa.string()),
                 ("coverage", pa.float64()),
                 ("size_mm", pa.float64()),
-                ("attributes", pa.map_(pa.string(), pa.string())),
+                ("attributes", _list_of(("key", pa.string()), ("value", pa.string()))),
                 ("source", pa.string()),
             ),
         ),

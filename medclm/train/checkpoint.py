@@ -81,14 +81,12 @@ def load_weights(directory: str | Path, model: Any) -> int:
     """
     import torch
     import torch.distributed.checkpoint as dcp
-    from torch.distributed.checkpoint.state_dict import set_model_state_dict
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
     if not (Path(directory) / ".metadata").is_file():
         raise MedclmError("there is no checkpoint", where=directory, expected="a directory with .metadata")
     weights = _weights(model)
     dcp.load({"model": weights}, checkpoint_id=str(directory), no_dist=True)
-    from torch.distributed.checkpoint.state_dict import StateDictOptions
-
     set_model_state_dict(model, weights, options=StateDictOptions(strict=False))
     return int(torch.load(Path(directory) / "rank-0.pt", weights_only=False)["step"])
 
@@ -100,9 +98,12 @@ def _state(model: Any, optimizer: Any) -> dict[str, Any]:
 
 
 def _weights(model: Any) -> dict[str, Any]:
+    """The trained weights by name, sharded where the model is. A frozen weight's second, tied name stays out too."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    return get_model_state_dict(model, options=StateDictOptions(ignore_frozen_params=True))
+    trained = {name for name, weight in model.named_parameters(remove_duplicate=False) if weight.requires_grad}
+    state = get_model_state_dict(model, options=StateDictOptions(ignore_frozen_params=True))
+    return {name: weight for name, weight in state.items() if name in trained}
 
 
 def _rank() -> int:

@@ -26,6 +26,7 @@ class Family:
         name: the table's key, written to ``medclm.json``.
         model_types: values of ``config.model_type`` that belong to it.
         lora_targets: regular expression over module names that LoRA wraps.
+        vision: dotted name of the vision tower in the model.
         blocks: class names of the modules that FSDP shards one by one.
         box_format: what the box text means, for ``medclm.json`` and people.
         prepare: sets the processor up for one view of the whole picture, in place.
@@ -38,6 +39,7 @@ class Family:
     name: str
     model_types: tuple[str, ...]
     lora_targets: str
+    vision: str
     blocks: tuple[str, ...]
     box_format: str
     prepare: Callable[[Any], None]
@@ -101,6 +103,7 @@ FAMILIES: dict[str, Family] = {
         name="idefics3",
         model_types=("smolvlm", "idefics3"),
         lora_targets=r".*(text_model.*\.(q|k|v|o|gate|up|down)_proj|connector\.modality_projection\.proj)",
+        vision="model.vision_model",
         blocks=("SmolVLMEncoderLayer", "Idefics3EncoderLayer", "LlamaDecoderLayer"),
         box_format="[x1 y1 x2 y2] in whole pixels of the picture resized to the square frame",
         prepare=_one_view,

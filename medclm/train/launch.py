@@ -34,13 +34,22 @@ class TrainResult:
     seconds: float
 
 
-def train(data: str, out: str, config: TrainConfig, progress: Progress | None = None) -> TrainResult:
+def train(
+    data: str,
+    out: str,
+    config: TrainConfig,
+    progress: Progress | None = None,
+    *,
+    callbacks: tuple[Any, ...] | list[Any] = (),
+    name: str | None = None,
+) -> TrainResult:
     """Trains and exports to ``out/model``. A finished run returns at once, an interrupted one goes on.
 
     Args:
         data: a built dataset.
         out: the run's directory, on storage that all workers see: ``model/``, ``checkpoints/``, ``tensorboard/``,
             ``base/`` (tiny only), ``run.json`` (what the run is), ``train.json`` (written last: metrics, seconds).
+        callbacks, name: see :func:`fit`; the name is made from the fingerprint when it is not given.
 
     Raises:
         UsageError: no dataset, too few rows, an unknown base, a batch that does not divide, ``out`` of another run.
@@ -55,7 +64,7 @@ def train(data: str, out: str, config: TrainConfig, progress: Progress | None = 
         return TrainResult(str(folder / "model"), done["metrics"], done["steps"], done["seconds"])
     make_base(data, folder, config)
     with session.ray_session():
-        metrics = fit(data, folder, config, f"train-{run['fingerprint']}", progress=progress)
+        metrics = fit(data, folder, config, name or f"train-{run['fingerprint']}", callbacks, progress)
     export_run(folder, folder / "model")
     seconds = time.monotonic() - start
     finished = {**run, "metrics": metrics, "steps": config.steps, "seconds": seconds}
@@ -126,7 +135,7 @@ def make_base(data: str, folder: Path, config: TrainConfig) -> None:
 
 
 def fit(
-    data: str, folder: Path, config: TrainConfig, name: str, callbacks: tuple[Any, ...] = (),
+    data: str, folder: Path, config: TrainConfig, name: str, callbacks: tuple[Any, ...] | list[Any] = (),
     progress: Progress | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Runs the workers on the connected Ray and returns the last reported metrics.

@@ -129,6 +129,8 @@ def prepare(settings: dict[str, Any]) -> Run:
     if config.loss.localization > 0:
         layers = localize.install(loaded.model, config.loss.localization_layers, config.loss.localization_heads)
     net = loaded.model
+    if config.model.freeze_vision:
+        model.freeze_vision(net, loaded.family)
     if config.model.finetune == "lora":
         lora = config.model
         net = model.add_lora(net, loaded.family, lora.lora_rank, lora.lora_alpha, lora.lora_dropout)
@@ -177,7 +179,10 @@ def feed(run: Run, first: int, position: Position) -> Any:
 
 
 class Log:
-    """TensorBoard scalars and the progress board, written by rank 0; ``latest`` is what every rank reports."""
+    """TensorBoard scalars and the progress board, written by rank 0; ``latest`` is what every rank reports.
+
+    Ray keeps a reported dict until its controller asks for it, so a copy is handed over.
+    """
 
     def __init__(self, run: Run) -> None:
         self.latest: dict[str, float] = {}

@@ -68,6 +68,11 @@ def check_base(base: str) -> Family:
     return family_of(config.model_type)
 
 
+def freeze_vision(model: Any, family: Family) -> None:
+    """Stops gradients into the vision tower, in place."""
+    model.get_submodule(family.vision).requires_grad_(False)
+
+
 def add_lora(model: Any, family: Family, rank: int, alpha: int, dropout: float, targets: str | None = None) -> Any:
     """``model`` with LoRA adapters on the family's modules; everything else is frozen.
 

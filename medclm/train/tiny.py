@@ -1,7 +1,8 @@
 """The ``tiny`` base model: SmolVLM's architecture at a size that a CPU trains in a minute, made from the data's texts.
 
-It is an ordinary Hugging Face directory (config, random weights, tokenizer, processor), so everything downstream treats
-it like any other base model. Nothing is downloaded.
+It is an ordinary Hugging Face directory (config, weights, tokenizer, processor), so everything downstream treats it
+like any other base model. Nothing is downloaded. The language model is random; so is the vision tower, unless its shape
+is that of the shipped weights (:mod:`medclm.train.vision`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from medclm.train import vision
 
 SPECIAL = {
     "pad": "<pad>",
@@ -26,18 +29,19 @@ NUMBER_REPEATS = 200
 
 @dataclass(frozen=True)
 class TinySize:
-    """The shape of the model. ``image_size`` and ``patch_size`` in pixels; image tokens = (image/patch/scale)**2.
+    """The shape of the model, as in :class:`medclm.config.TinyConfig`; image tokens = (image/patch/scale)**2.
 
     ``init`` is the standard deviation of the random weights: at these widths the usual 0.02 learns far more slowly.
     """
 
     image_size: int = 96
-    patch_size: int = 12
-    scale: int = 1
-    vision_width: int = 128
-    vision_layers: int = 2
-    text_width: int = 128
-    text_layers: int = 4
+    patch_size: int = 8
+    scale: int = 2
+    vision: str = "auto"
+    vision_width: int = 96
+    vision_layers: int = 3
+    text_width: int = 96
+    text_layers: int = 3
     heads: int = 4
     vocabulary: int = 1024
     init: float = 0.06
@@ -62,9 +66,16 @@ def make_tiny(texts: Iterable[str], out: str | Path, seed: int = 0, size: TinySi
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = tiny_model(processor.tokenizer, size)
+    if size.vision == "phantom" or (size.vision == "auto" and fits(size)):
+        vision.load_into(model)
     model.save_pretrained(out)
     processor.save_pretrained(out)
     return Path(out)
+
+
+def fits(size: TinySize) -> bool:
+    """Whether the vision tower has the shape of the shipped weights."""
+    return all(getattr(size, name) == value for name, value in vision.SHAPE.items())
 
 
 def train_tokenizer(texts: Iterable[str], size: TinySize) -> Any:

@@ -13,8 +13,8 @@ import pytest
 from medclm.data.records import Finding, Image, Question, Record, Source, Step
 
 SIZE_HW = (60, 80)
-TINY = {"image_size": 32, "patch_size": 8, "vision_width": 16, "vision_layers": 1, "text_width": 16,
-        "text_layers": 2, "heads": 2, "vocabulary": 512}  # fmt: skip
+TINY = {"vision": "random", "image_size": 32, "patch_size": 8, "scale": 1, "vision_width": 16, "vision_layers": 1,
+        "text_width": 16, "text_layers": 2, "heads": 2, "vocabulary": 512}  # fmt: skip
 
 
 def make_record(number: int, split: str = "train") -> Record:

@@ -1,7 +1,9 @@
 import itertools
 
+import pyarrow as pa
 import pytest
 
+from medclm.data.records import from_table
 from medclm.errors import MedclmError
 from medclm.train import data
 from medclm.train.data import Fragment, Position, Rows, fragments_of, share_of, windows_of
@@ -41,10 +43,17 @@ def take(rows, count):
     return [(record.image_id, question.id) for record, question in itertools.islice(rows, count)]
 
 
+def read_here(fragments, split):
+    """What ``_stream`` gives, read in this process."""
+    for fragment in fragments:
+        row = pa.table({"file": [fragment.file], "group": [fragment.group], "split": [split]})
+        yield from_table(data.read_fragment(row))
+
+
 @pytest.mark.parametrize("memory", [0, 1 << 29])
-def test_an_epoch_is_every_question_once_and_resumes_anywhere(ray_cluster, squares, monkeypatch, memory):
-    monkeypatch.setattr(data, "WINDOW_ROWS", 16)
+def test_an_epoch_is_every_question_once_and_resumes_anywhere(squares, monkeypatch, memory):
     monkeypatch.setattr(data, "MEMORY_BYTES", memory)
+    monkeypatch.setattr(data, "_stream", read_here)
     monkeypatch.setattr(data.windows_of, "__defaults__", (16,))
     share = fragments_of(squares, "train")
     whole = take(Rows(share, "train", 7), 96 + 40)
@@ -52,13 +61,18 @@ def test_an_epoch_is_every_question_once_and_resumes_anywhere(ray_cluster, squar
     assert whole[:40] != whole[96:]
     for cut in (1, 50, 96, 100):
         rows = Rows(share, "train", 7)
-        first = take(rows, cut)
-        assert first == whole[:cut]
-        again = Rows(share, "train", 7, rows.position)
-        assert take(again, 20) == whole[cut : cut + 20]
+        assert take(rows, cut) == whole[:cut]
+        assert take(Rows(share, "train", 7, rows.position), 20) == whole[cut : cut + 20]
 
 
-def test_a_position_counts_questions(ray_cluster, squares):
+def test_a_position_counts_questions(squares, monkeypatch):
+    monkeypatch.setattr(data, "_stream", read_here)
     rows = Rows(fragments_of(squares, "train"), "train", 7)
     take(rows, 5)
     assert rows.position == Position(0, 0, 5)
+
+
+def test_ray_data_streams_the_fragments_in_their_order(ray_cluster, squares):
+    share = fragments_of(squares, "train")[::-1]
+    found = [[record.image_id for record in records] for records in data._stream(share, "train")]
+    assert found == [[f"image-{n}" for n in range(first, first + 8)] for first in (24, 16, 8, 0)]
