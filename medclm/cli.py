@@ -170,7 +170,7 @@ def train_segmenter(
     from medclm.data.segmenters.unet_train import train_unet
 
     with terminal.progress("train segmenter", quiet=json) as report:
-        facts = train_unet(data, out, steps=steps, seed=seed, progress=report)
+        facts = train_unet(str(data), str(out), steps=steps, seed=seed, progress=report)
     summary = {**facts.training, "organs": facts.organs, "dice": facts.dice or "not measured"}
     _finish(summary, json, f"Written {out}.safetensors", f"medclm data build ... --segmenter unet:{out}")
 

@@ -78,6 +78,8 @@ class ModelConfig(_Config):
     base: str = "tiny"
     """``tiny`` (a small SmolVLM made from config, tokenizer made from the data), a local path or a hub name."""
     finetune: Literal["lora", "full"] = "full"
+    freeze_vision: bool = False
+    """Leave the vision tower as the base has it."""
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)

@@ -144,7 +144,10 @@ def _serve(model: str, dataset: str, clock: Clock, quiet: bool) -> dict[str, Any
     assert record.image is not None, "a built record has its picture"
     question = next((q for q in record.questions if q.type == "what"), record.questions[0])
     picture = f"data:image/png;base64,{base64.b64encode(record.image.bytes).decode()}"
-    content = [{"type": "text", "text": question.question}, {"type": "image_url", "image_url": {"url": picture}}]
+    content: list[dict[str, Any]] = [
+        {"type": "text", "text": question.question},
+        {"type": "image_url", "image_url": {"url": picture}},
+    ]
     body = {"model": "medclm", "messages": [{"role": "user", "content": content}]}
     with clock.step("serve", quiet) as report:
         address = run_app(configs.ServeConfig(model=model, port=_free_port(), max_replicas=1))
@@ -154,7 +157,7 @@ def _serve(model: str, dataset: str, clock: Clock, quiet: bool) -> dict[str, Any
         finally:
             stop_app("medclm")
         report(2, 2)
-    content[1]["image_url"] = {"url": f"{picture[:40]}…"}
+    content[1] = {"type": "image_url", "image_url": {"url": f"{picture[:40]}…"}}
     return {
         "image_id": record.image_id,
         "question": question.question,

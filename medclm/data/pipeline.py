@@ -204,25 +204,6 @@ def _check_room(resources: dict[str, float], config: BuildConfig, gpus: float) -
         )
 
 
-def _check_room(resources: dict[str, float], config: BuildConfig, gpus: float) -> None:
-    """A cluster too small for the actors would wait for ever."""
-    needed = config.annotator_actors + 1 + (config.segmenter_actors if not gpus else 0)
-    if resources.get("CPU", 0) < needed:
-        raise UsageError(
-            "the cluster has too few CPUs for this build",
-            expected=f"{needed} (one an actor, one to decode)",
-            got=resources.get("CPU", 0),
-            remedy="lower segmenter_actors or annotator_actors",
-        )
-    if gpus and resources.get("GPU", 0) < gpus * config.segmenter_actors:
-        raise UsageError(
-            "the cluster has too few GPUs for this build",
-            expected=gpus * config.segmenter_actors,
-            got=resources.get("GPU", 0),
-            remedy="lower segmenter_actors or num_gpus",
-        )
-
-
 def decode(batch: Batch, window: str) -> Batch:
     """Reads and renders the images of a batch; pixels travel on as raw bytes beside their shape.
 
