@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from medclm import __version__, session, storage
 from medclm.config import BuildConfig
-from medclm.data import shards
+from medclm.data import card, shards
 from medclm.data.annotate import Annotate, aside, assemble, decode_record
 from medclm.data.boxes import encode_rle
 from medclm.data.questions import Catalogue
@@ -67,6 +67,7 @@ def build(config: BuildConfig, progress: Progress | None = None) -> dict[str, An
         with session.ray_session():
             _stream(config, records, found.incomplete, todo, progress)
     manifest = shards.write_manifest(config.out, {**description, "reader_rejects": _reasons(found.rejects)})
+    card.write_card(config.out, manifest)
     _check_failed_share(manifest, found.rejects, len(records), config)
     return manifest
 
