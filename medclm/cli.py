@@ -300,10 +300,14 @@ def serve(
 ) -> None:
     """The model behind an OpenAI-compatible API and a page, on Ray Serve. Ctrl-C stops it."""
     from medclm import config as configs
-    from medclm.serve.app import run_app
+    from medclm.serve.app import run_app, wait_app
 
     settings = configs.load(configs.ServeConfig, config, overrides or (), model=model, host=host, port=port)
-    run_app(settings, blocking=True)
+    terminal.err.print(f"Starting {settings.model} on Ray Serve …", highlight=False)
+    address = run_app(settings)
+    terminal.out.print(f"Serving at {address}  (page /, API /v1/chat/completions, Ctrl-C stops)", highlight=False)
+    terminal.out.print("[dim]Research software, not a medical device.[/]")
+    wait_app(settings.name)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -368,6 +372,8 @@ def _finish(summary: dict, json: bool, title: str, then: str) -> None:
 def main() -> None:
     """Entry point: runs the command and turns errors into messages and exit codes (1 failed, 2 bad usage)."""
     debug = "--debug" in sys.argv[1:]
+    if not debug:
+        terminal.quiet_libraries()
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         code = app(arguments, prog_name="medclm", standalone_mode=False)

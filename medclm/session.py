@@ -11,7 +11,7 @@ from contextlib import contextmanager
 LOCAL_CPUS = 4
 """Logical CPUs of a local Ray, at least: actors and tasks share the real cores, which a laptop has two or more of."""
 
-_QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "ERROR"}
+_QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "ERROR", "RAY_SERVE_LOG_TO_STDERR": "0"}
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -75,3 +77,14 @@ def show_error(error: MedclmError) -> None:
     err.print(f"[bold red]error:[/] {escape(what)}", soft_wrap=True, highlight=False)
     for line in details:
         err.print(escape(line), soft_wrap=True, highlight=False)
+
+
+def quiet_libraries() -> None:
+    """Keeps the progress bars and warnings of libraries off the terminal, here and in the processes started from here.
+
+    ``--debug`` leaves them on. Errors are not touched.
+    """
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore", module=r"torch\..*|transformers\..*|monai\..*|ray\..*")

@@ -187,12 +187,11 @@ def build_app(args: ServeConfig) -> Application:
     return front.bind(model.bind(args), args, keys_from_environment())
 
 
-def run_app(config: ServeConfig, blocking: bool = False) -> str:
+def run_app(config: ServeConfig) -> str:
     """Start the application on the connected Ray, or on the one that :mod:`medclm.session` finds or starts.
 
     Args:
         config: the application; ``model`` may be relative to the working directory.
-        blocking: whether to stay until Ctrl-C and stop the application then.
 
     Returns:
         The address, e.g. ``http://127.0.0.1:8000``. Where Serve already runs, its own host and port hold.
@@ -214,8 +213,6 @@ def run_app(config: ServeConfig, blocking: bool = False) -> str:
     except RuntimeError as error:
         serve.delete(config.name)
         raise MedclmError("the server did not start", where=config.model, got=str(error).strip()) from error
-    if blocking:
-        _wait(config.name)
     return address
 
 
@@ -251,7 +248,7 @@ def _address(client: Any) -> str:
     return f"http://{host}:{http.port}"
 
 
-def _wait(name: str) -> None:
+def wait_app(name: str) -> None:
     """Until Ctrl-C, then stop the application."""
     try:
         while True:

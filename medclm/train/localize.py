@@ -94,7 +94,7 @@ def attention(
     localize: Target | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """SDPA, and the record where ``localize`` asks for it. query (B, heads, L, D), key and value (B, kv heads, L, D)."""
+    """SDPA, and the record where ``localize`` asks. query (B, heads, L, D), key and value (B, kv heads, L, D)."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if localize is not None and module.layer_idx in localize.layers:
@@ -127,7 +127,7 @@ def record(target: Target, query: torch.Tensor, key: torch.Tensor, scaling: floa
 
 
 def total(target: Target) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum of L_loc over rows, sum of mass over rows), means over layers and heads; scalars. Divide by the row count."""
+    """(sum of L_loc over rows, sum of mass over rows), means over layers and heads; scalars. Divide by the rows."""
     import torch
 
     mask = target.row_mask
