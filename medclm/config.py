@@ -277,9 +277,17 @@ def _explain(model: type[BaseModel], error: ValidationError, path: str | Path | 
     key = ".".join(str(part) for part in first["loc"])
     where = path or "the command line"
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, keys(model), n=1, cutoff=0.4)
-        remedy = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys(model))}"
+        near = _nearest(key, keys(model))
+        remedy = f"did you mean {near!r}?" if near else f"known keys: {', '.join(keys(model))}"
         return UsageError(f"unknown configuration key {key!r}", where=where, remedy=remedy)
     if first["type"] == "missing":
         return UsageError(f"configuration key {key!r} is missing", where=where, expected=first["msg"])
     return UsageError(f"configuration key {key!r} is wrong", where=where, expected=first["msg"], got=first.get("input"))
+
+
+def _nearest(key: str, known: list[str]) -> str | None:
+    """The known key that ``key`` most likely means: its abbreviation (learning_rate, lr), else the closest spelling."""
+    parent, _, last = key.rpartition(".")
+    short = f"{parent}.{''.join(word[:1] for word in last.split('_'))}".removeprefix(".")
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    return short if short in known else near[0] if near else None

@@ -14,6 +14,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first: those that start a cluster of their own last, before them those that share the one Ray."""
+
+    def weight(item: pytest.Item) -> int:
+        names = getattr(item, "fixturenames", ())
+        return 2 if "head" in names else int("ray_cluster" in names)
+
+    items.sort(key=weight)
+
+
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One local Ray with 4 logical CPUs, shared by every test that needs Ray."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 from scipy.spatial.distance import pdist
 
-from medclm.config import BuildConfig
+from medclm.config import BuildConfig, ServeConfig, TrainConfig
 from medclm.data import pipeline, shards
 from medclm.data.rationale import ANNOTATED
+from medclm.serve.app import run_app, stop_app
+from medclm.train import launch
 
 SLICES = range(36, 52)
 """Instances that are built here: the nodule is on 40 to 47."""
@@ -34,7 +38,7 @@ def nearby(lidc, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(ray_cluster, lidc, nearby, tmp_path_factory) -> list:
+def built(ray_cluster, lidc, nearby, tmp_path_factory) -> str:
     out = str(tmp_path_factory.mktemp("built"))
     config = BuildConfig(
         images=str(lidc / "images"),
@@ -45,7 +49,12 @@ def records(ray_cluster, lidc, nearby, tmp_path_factory) -> list:
     )
     manifest = pipeline.build(config)
     assert (manifest["rows"], manifest["rejected"]) == (len(SLICES), {})
-    return list(shards.read_records(out))
+    return out
+
+
+@pytest.fixture(scope="module")
+def records(built) -> list:
+    return list(shards.read_records(built))
 
 
 def test_every_lesion_lies_in_the_patients_left_lower_lobe(records):
@@ -96,3 +105,30 @@ def test_no_header_text_leaves_the_files(records):
     assert "Manufacturer" not in text
     assert "GE MEDICAL" not in text.upper()
     assert os.path.sep + "images" + os.path.sep in text, "the source address is there"
+
+
+def test_a_model_trained_on_it_answers_through_the_server(built, lidc, tmp_path):
+    """Four steps teach nothing; the whole way from rows to a served answer about a DICOM slice is what is tried."""
+    config = TrainConfig.model_validate(
+        {"steps": 4, "batch_size": 4, "reasoning_steps": ["seed"], "optim": {"lr": 1e-3}, "evaluate_limit": 4}
+    )
+    model = launch.train(built, str(tmp_path / "run"), config).model_dir
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = run_app(ServeConfig(model=model, name="lidc-test", port=port, max_replicas=1, max_new_tokens=24))
+    try:
+        slice_file = lidc / "images" / "lidc-idri-0001-044.dcm"
+        reply = httpx.post(
+            f"{address}/v1/predict",
+            files={"file": (slice_file.name, slice_file.read_bytes())},
+            data={"question": "What abnormality does this image show?", "mode": "answer"},
+            timeout=120,
+        )
+    finally:
+        stop_app("lidc-test")
+    assert reply.status_code == 200, reply.text
+    found = reply.json()
+    assert found["answer"]
+    assert 0 < found["confidence"] <= 1
+    assert "not a medical device" in found["disclaimer"]

@@ -54,7 +54,8 @@ def head():
     argv = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
     argv += [f"--{name}={port}" for name, port in ports.items()]
     argv += [f"--temp-dir={folder}", "--num-cpus=2", "--object-store-memory=100000000", "--dashboard-host=127.0.0.1"]
-    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as in an activated environment
+    env = {**os.environ, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     with open(Path(folder) / "head.log", "w") as log:
         process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
     try:

@@ -13,7 +13,15 @@ from PIL import Image
 from medclm.train.tiny import TinySize, make_tiny
 
 SIZE = TinySize(
-    image_size=32, patch_size=8, vision_width=32, vision_layers=1, text_width=32, text_layers=2, heads=2, vocabulary=400
+    image_size=32,
+    patch_size=8,
+    scale=1,
+    vision_width=32,
+    vision_layers=1,
+    text_width=32,
+    text_layers=2,
+    heads=2,
+    vocabulary=400,
 )
 TEXTS = ("Is there a nodule in the left lung? Reasoning: Answer: yes", "Where is the effusion? right lower zone")
 
