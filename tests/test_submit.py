@@ -53,7 +53,7 @@ def head():
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     argv = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
     argv += [f"--{name}={port}" for name, port in ports.items()]
-    argv += [f"--temp-dir={folder}", "--num-cpus=2", "--object-store-memory=100000000", "--dashboard-host=127.0.0.1"]
+    argv += [f"--temp-dir={folder}", "--num-cpus=4", "--object-store-memory=100000000", "--dashboard-host=127.0.0.1"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as in an activated environment
     env = {**os.environ, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     with open(Path(folder) / "head.log", "w") as log:
@@ -149,15 +149,22 @@ def test_the_same_command_is_refused_while_it_runs_and_can_be_stopped(head, toke
     assert again.submission_id == f"{first.submission_id}-2", "an ended job's command gets the next id"
 
 
-def test_the_package_itself_answers_on_the_cluster(head, token, tmp_path, capfd):
-    if not (ROOT / "medclm" / "cli.py").is_file():
-        pytest.skip("medclm/cli.py is not there")
+def test_a_data_build_runs_as_a_job(head, token, tmp_path):
+    from medclm.data import shards
+    from medclm.samples.phantom import write_phantom
+
+    write_phantom(tmp_path / "phantom", 6, seed=1, size=64)
     (tmp_path / "empty").mkdir()
-    result = submit.submit(["doctor", "--json"], head, root=tmp_path / "empty", say=print)
-    out = capfd.readouterr().out
-    assert '"ray"' in out
-    assert result.exit_code in (0, 1), out
-    assert submit.follow(result.submission_id, head, say=lambda _line: None).ended
+    command = ["data", "build", "--images", f"{tmp_path}/phantom/images", "--out", f"{tmp_path}/built"]
+    command += [
+        "--annotations",
+        f"{tmp_path}/phantom/annotations.json",
+        "--segmenter",
+        f"masks:{tmp_path}/phantom/masks",
+    ]
+    result = submit.submit(command, head, root=tmp_path / "empty", say=print)
+    assert result.exit_code == 0
+    assert shards.read_manifest(f"{tmp_path}/built")["rows"] == 6
 
 
 def test_wrong_and_missing_tokens_are_explained(head, token, stand_in):

@@ -96,10 +96,10 @@ def test_resuming_on_two_ranks_is_bit_for_bit(ray_cluster, run, squares):
         from medclm.train.meter import Meter
 
         def steps(run, first, position, saves=None):
-            for step, batches, position in feed(run, first, position):
+            for step, batches, after in feed(run, first, position):
                 update(run, batches, step, Meter())
                 if saves and step == 1:
-                    checkpoint.save(saves, run.model, run.optimizer, 2, position)
+                    checkpoint.save(saves, run.model, run.optimizer, 2, after)
             return [p.full_tensor().detach().clone() for p in run.parameters]
 
         whole = prepare(settings)

@@ -32,7 +32,9 @@ def test_the_loss_by_hand(loaded, encoder):
         ce = torch.nn.functional.cross_entropy(logits[n, t], batch.inputs["input_ids"][n, t + 1])
         hard = batch.examples[n].stage == "hard"
         place = len(answers) + len(reasons)
-        (answers if batch.is_answer[place] else reasons).append((ce if hard else 0.8 * ce) if batch.is_answer[place] else ce)  # noqa: E501
+        (answers if batch.is_answer[place] else reasons).append(
+            (ce if hard else 0.8 * ce) if batch.is_answer[place] else ce
+        )
     wanted = torch.stack(answers).mean() + 0.2 * torch.stack(reasons).mean()
     assert share.item() == pytest.approx(wanted.item(), rel=1e-5)
     assert len(seen["ce"]) == len(answers) + len(reasons)
