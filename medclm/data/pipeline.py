@@ -28,7 +28,7 @@ from medclm.data.questions import Catalogue
 from medclm.data.readers.coco import read_coco
 from medclm.data.records import Record
 from medclm.data.rejects import Reject
-from medclm.data.segmenters import make_segmenter
+from medclm.data.segmenters import check_segmenter, make_segmenter
 from medclm.errors import MedclmError, UsageError
 
 Progress = Callable[[int, int], None]
@@ -51,7 +51,7 @@ def build(config: BuildConfig, progress: Progress | None = None) -> dict[str, An
         UsageError: inputs are missing, the segmenter is unknown, or ``out`` holds a build of another configuration.
         MedclmError: more than ``config.max_failed_share`` of the images were set aside.
     """
-    make_segmenter(config.segmenter, "cpu")  # a misspelt name or missing weights fail here, not in an actor
+    check_segmenter(config.segmenter)  # a misspelt name or missing weights fail here, not in an actor
     name = config.dataset or config.annotations.rstrip("/").split("/")[-1].split(".")[0]
     found = read_coco(config.images, config.annotations, name)
     if not found.records:

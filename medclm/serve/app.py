@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -202,6 +203,7 @@ def run_app(config: ServeConfig) -> str:
     import ray
 
     check_model_dir(config.model)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the caller says where it listens
     config = config.model_copy(update={"model": str(Path(config.model).resolve())})
     if not ray.is_initialized():
         from medclm.session import ray_session

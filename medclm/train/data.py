@@ -2,13 +2,14 @@
 
 A rank's epoch is a seeded order of its (file, row group) fragments, cut into windows of whole fragments. A window's
 questions are shuffled together. A position is (epoch, window, offset in the window), so resuming reads nothing twice.
-Rows that fit into memory are read once.
+Rows that fit into memory are read once, in the background, from the moment that a :class:`Rows` is made.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -116,9 +117,9 @@ class Rows:
 
     def __init__(self, fragments: list[Fragment], split: str, seed: int, position: Position = Position()) -> None:
         self.fragments, self.split, self.seed, self.position = fragments, split, seed, position
-        self._kept: dict[Fragment, list[Record]] | None = None
+        self._kept: Future[dict[Fragment, list[Record]]] | None = None
         if sum(fragment.bytes for fragment in fragments) <= MEMORY_BYTES:
-            self._kept = {}
+            self._kept = ThreadPoolExecutor(1, "rows").submit(self._read_all)
 
     def __iter__(self) -> Iterator[tuple[Record, Question]]:
         while True:
@@ -137,16 +138,15 @@ class Rows:
                 raise MedclmError("no row of this worker has a question", got=f"{len(self.fragments)} row groups")
             self.position = Position(epoch + 1, 0, 0)
 
+    def _read_all(self) -> dict[Fragment, list[Record]]:
+        return dict(zip(self.fragments, _stream(self.fragments, self.split), strict=True))
+
     def _read(self, fragments: list[Fragment]) -> Iterator[list[Record]]:
         """The records of each fragment, in the order given; from memory where they are kept."""
         if self._kept is None:
-            yield from _stream(fragments, self.split)
-            return
-        missing = [fragment for fragment in dict.fromkeys(fragments) if fragment not in self._kept]
-        if missing:
-            self._kept.update(zip(missing, _stream(missing, self.split), strict=True))
-        for fragment in fragments:
-            yield self._kept[fragment]
+            return _stream(fragments, self.split)
+        kept = self._kept.result()
+        return iter([kept[fragment] for fragment in fragments])
 
 
 def _stream(fragments: list[Fragment], split: str) -> Iterator[list[Record]]:

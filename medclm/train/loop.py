@@ -6,6 +6,7 @@ import math
 import os
 import random
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from medclm.train.collate import Batch, Encoder
-    from medclm.train.data import Position
+    from medclm.train.data import Position, Rows
 
 RESHARD_ABOVE = 1_000_000_000
 """Parameters from which a block's weights are freed between its forward and its backward pass."""
@@ -43,20 +44,19 @@ def train_worker(settings: dict[str, Any]) -> None:
     import ray.train
 
     from medclm.train import checkpoint, validate
-    from medclm.train.data import Position
     from medclm.train.feed import prefetch
     from medclm.train.meter import Meter
 
+    rows = rows_of(settings)  # read in the background while the model is loaded
     run = prepare(settings)
-    config, meter = run.config, Meter()
-    first, start = 0, Position()
+    config, meter, first = run.config, Meter(), 0
     if (saved := ray.train.get_checkpoint()) is not None:
         with saved.as_directory() as folder:
-            first, start = checkpoint.load(folder, run.model, run.optimizer)
+            first, rows.position = checkpoint.load(folder, run.model, run.optimizer)
     log = Log(run)
     pairs = validate.held_out(settings["data"], "validate", config.evaluate_limit)
     every = config.evaluate_every or config.steps
-    for step, batches, position in prefetch(feed(run, first, start)):
+    for step, batches, position in prefetch(feed(run, rows, first)):
         learning_rate = update(run, batches, step, meter)
         done = step + 1
         metrics: dict[str, float] = {}
@@ -155,16 +155,26 @@ def _optimizer(parameters: list[Any], config: TrainConfig) -> Any:
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=optim.lr, betas=optim.betas, foreach=True)
 
 
-def feed(run: Run, first: int, position: Position) -> Any:
+def rows_of(settings: dict[str, Any]) -> Rows:
+    """This rank's training rows, from their beginning."""
+    import ray.train
+
+    from medclm.train import data
+
+    context = ray.train.get_context()
+    fragments = data.fragments_of(settings["data"], "train")
+    share = data.share_of(fragments, context.get_world_rank(), context.get_world_size())
+    return data.Rows(share, "train", settings["config"]["seed"])
+
+
+def feed(run: Run, rows: Rows, first: int) -> Iterator[tuple[int, list[Batch], Position]]:
     """This rank's steps from ``first`` on: (step, micro-batches, data position after it)."""
-    from medclm.train import data, schedule
+    from medclm.train import schedule
     from medclm.train.collate import collate
     from medclm.train.feed import steps_of
     from medclm.train.views import Example, make_view
 
     config, loss = run.config, run.config.loss
-    share = data.share_of(data.fragments_of(run.settings["data"], "train"), run.rank, run.world)
-    rows = data.Rows(share, "train", config.seed, position)
     local = config.batch_size // run.world
 
     def view(record: Any, question: Any, step: int, place: int) -> Example:

@@ -8,12 +8,17 @@ if TYPE_CHECKING:
     import torch
 
 
+SMALLEST_UNIT = 1_000_000
+"""Parameters from which a block is a unit of its own. Below, its messages cost more than the memory that it frees."""
+
+
 def shard(model: Any, blocks: tuple[str, ...], device: torch.device, mixed: bool, reshard: bool) -> Any:
     """``model`` with its parameters sharded over all ranks, in place (FSDP2, after arXiv 2304.11277).
 
     Args:
         model: ``requires_grad`` is final; the optimizer is made afterwards.
-        blocks: class names of the modules that become a unit each; what is left is the root's.
+        blocks: class names of the modules that become a unit each where they have :data:`SMALLEST_UNIT` parameters;
+            what is left is the root's.
         mixed: compute in bfloat16 (weights, gradients' sums and the optimizer stay float32).
         reshard: free a block's weights after its forward pass. False keeps them until the backward pass: faster where
             they fit.
@@ -34,7 +39,7 @@ def shard(model: Any, blocks: tuple[str, ...], device: torch.device, mixed: bool
     if policy is not None:
         options["mp_policy"] = policy
     for module in list(model.modules()):
-        if type(module).__name__ in blocks:
+        if type(module).__name__ in blocks and sum(p.numel() for p in module.parameters()) >= SMALLEST_UNIT:
             fully_shard(module, **options)
     return fully_shard(model, **options)
 

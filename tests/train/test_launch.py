@@ -90,13 +90,17 @@ def test_resuming_on_two_ranks_is_bit_for_bit(ray_cluster, run, squares):
     def worker(settings):
         import ray.train
 
-        from medclm.train import checkpoint
+        from medclm.train import checkpoint, parallel
         from medclm.train.data import Position
-        from medclm.train.loop import feed, prepare, update
+        from medclm.train.loop import feed, prepare, rows_of, update
         from medclm.train.meter import Meter
 
+        parallel.SMALLEST_UNIT = 0  # every block is a unit of its own, as in a large model
+
         def steps(run, first, position, saves=None):
-            for step, batches, after in feed(run, first, position):
+            rows = rows_of(settings)
+            rows.position = position
+            for step, batches, after in feed(run, rows, first):
                 update(run, batches, step, Meter())
                 if saves and step == 1:
                     checkpoint.save(saves, run.model, run.optimizer, 2, after)

@@ -54,7 +54,26 @@ def make_segmenter(spec: str, device: str = "auto") -> Segmenter:
         from medclm.data.segmenters.unet import load_unet
 
         return load_unet(argument, device)
-    raise UsageError(
+    raise _unknown(spec)
+
+
+def check_segmenter(spec: str) -> None:
+    """Fails as :func:`make_segmenter` would for a wrong name or missing files, without building a network.
+
+    Raises:
+        UsageError: the name is not known, or what it names is not there.
+    """
+    name, _, argument = spec.partition(":")
+    if name == "unet" and argument:
+        from medclm.data.segmenters.unet import check_unet
+
+        check_unet(argument)
+    else:
+        make_segmenter(spec)
+
+
+def _unknown(spec: str) -> UsageError:
+    return UsageError(
         "there is no such segmenter",
         got=spec,
         expected="; ".join(f"{known} ({what})" for known, what in SEGMENTERS.items()),
