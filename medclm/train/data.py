@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medclm import session
 from medclm.data.records import Question, Record
 from medclm.errors import MedclmError
 
@@ -156,7 +156,7 @@ def _stream(fragments: list[Fragment], split: str) -> Iterator[list[Record]]:
 
     from medclm.data.records import from_table
 
-    with _ordered():
+    with session.ordered_data():
         items = [{"file": f.file, "group": f.group, "split": split} for f in fragments]
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             read_fragment,
@@ -187,17 +187,3 @@ def read_fragment(batch: pa.Table) -> pa.Table:
     with fs.open(path, "rb") as handle:
         table = pq.ParquetFile(handle).read_row_group(int(place["group"]))
     return table.filter(pc.equal(table["split"], place["split"]))
-
-
-@contextmanager
-def _ordered() -> Iterator[None]:
-    """Ray Data with its order kept and without progress bars; the settings before come back afterwards."""
-    import ray.data
-
-    context = ray.data.DataContext.get_current()
-    before = context.execution_options.preserve_order, context.enable_progress_bars
-    context.execution_options.preserve_order, context.enable_progress_bars = True, False
-    try:
-        yield
-    finally:
-        context.execution_options.preserve_order, context.enable_progress_bars = before
