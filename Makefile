@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install install-test demo test lint types clean
+.PHONY: install install-test demo test lint types unit clean
 
 install: $(VENV)/.installed                ## .venv with the medclm command
 install-test: $(VENV)/.installed-test
@@ -21,15 +21,18 @@ $(VENV)/.installed-test: $(VENV)/.installed
 demo: install                              ## the whole chain on phantom radiographs
 	$(BIN)/medclm demo --out demo-out
 
-lint: install-test
+lint:
 	$(BIN)/ruff check medclm tests
 	$(BIN)/ruff format --check medclm tests
 
-types: install-test
+types:
 	$(BIN)/mypy
 
-test: lint types                           ## ruff, mypy and every test
+unit:
 	$(BIN)/pytest
+
+test: install-test                         ## ruff, mypy and every test, side by side
+	$(MAKE) --no-print-directory -j2 lint types unit
 
 clean:
 	rm -rf demo-out build dist

@@ -108,10 +108,9 @@ def test_no_header_text_leaves_the_files(records):
 
 
 def test_a_model_trained_on_it_answers_through_the_server(built, lidc, tmp_path):
-    """Four steps teach nothing; the whole way from rows to a served answer about a DICOM slice is what is tried."""
-    config = TrainConfig.model_validate(
-        {"steps": 4, "batch_size": 4, "reasoning_steps": ["seed"], "optim": {"lr": 1e-3}, "evaluate_limit": 4}
-    )
+    """Thirty steps on answers teach little more than to answer: the whole way to a served answer is what is tried."""
+    settings = {"steps": 30, "batch_size": 8, "optim": {"lr": 3e-3}, "schedule": {"name": "hard-only"}}
+    config = TrainConfig.model_validate({**settings, "model": {"freeze_vision": True}, "evaluate_limit": 4})
     model = launch.train(built, str(tmp_path / "run"), config).model_dir
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
