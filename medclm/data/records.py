@@ -18,15 +18,17 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 BoxXyxy = tuple[float, float, float, float]
 Side = Literal["left", "right", "bilateral", "midline"]
 Zone = Literal["upper", "middle", "lower"]
 Split = Literal["train", "validate", "test"]
 QuestionType = Literal[
-    "what", "organ", "side", "zone", "is-there", "how-many", "which-is-larger", "attribute", "which-organ", "view"
-]
+    "what", "organ", "side", "zone", "is-there", "how-many", "which-is-larger", "attribute", "which-organ", "view",
+    "size", "relation", "is-normal", "knowledge", "follow-up", "vqa",
+]  # fmt: skip
+"""``vqa`` is a question that a plain VQA source brought with it."""
 
 UNCLEAR = "unclear"
 """Host organ of a finding that no admissible organ covers enough."""
@@ -41,6 +43,8 @@ class Window(_Model):
 
     center: float
     width: float = Field(gt=0)
+    name: str = ""
+    """The CT preset it is (``lung``, ``bone`` …); empty for the file's own window and for one made from the pixels."""
 
 
 class Image(_Model):
@@ -61,11 +65,26 @@ class Spacing(_Model):
 
 
 class Source(_Model):
-    """Where the image came from. ``sha256`` is the hash of the file's bytes, hex; empty until it was read."""
+    """Where the image came from.
+
+    Attributes:
+        uri: the file, any fsspec address.
+        reader: the annotation reader's name.
+        sha256: hash of the file's bytes, hex; empty until it was read.
+        frame: 0-based frame of a multi-frame file, or slice of a volume file along its third axis; None for a file
+            with one picture.
+        volume: the volume that a slice belongs to: a NIfTI or NRRD file, or the folder of one DICOM series; empty for
+            a picture that stands alone.
+        display: how stored pixels were turned for radiological display (:class:`medclm.data.display.Display`);
+            empty where they were left as stored.
+    """
 
     uri: str
     reader: str
     sha256: str = ""
+    frame: int | None = None
+    volume: str = ""
+    display: str = ""
 
 
 class Organ(_Model):
@@ -106,15 +125,24 @@ class Finding(_Model):
 
 
 class Step(_Model):
-    """One step of a rationale with the region that shows it, where a region does."""
+    """One step of a rationale with the region that shows it, where a region does.
+
+    ``facts`` are ids of the knowledge base (:mod:`medclm.data.knowledge`) that the sentence rests on.
+    """
 
     step: str
     text: str
     box_xyxy: BoxXyxy | None = None
+    facts: tuple[str, ...] = ()
 
 
 class Question(_Model):
-    """A question about the image, its answer and the reasoning that leads there."""
+    """A question about the image, its answer and the reasoning that leads there.
+
+    ``difficulty``: 1 is read off the picture, 2 needs one inference (an organ, a side, a size), 3 several (comparison,
+    count, knowledge, change over time). ``generator`` says who worded it: ``template``, ``source`` (a VQA dataset) or
+    a rewording engine with its model.
+    """
 
     id: str
     type: QuestionType
@@ -122,14 +150,35 @@ class Question(_Model):
     answer: str
     closed: bool
     choices: tuple[str, ...] | None = None
+    difficulty: int = Field(default=1, ge=1, le=3)
     reasoning: tuple[Step, ...] = ()
     finding_ids: tuple[str, ...] = ()
     generator: str = "template"
     checks: tuple[str, ...] = ()
 
 
+class Prior(_Model):
+    """An earlier image of the same patient and view. ``days`` lie between the two; None where no dates are known.
+
+    Boxes are in pixels of the prior's own picture. ``spacing_mm`` is that picture's.
+    """
+
+    image_id: str
+    uri: str
+    frame: int | None = None
+    days: int | None = Field(default=None, ge=0)
+    image: Image | None = None
+    spacing_mm: Spacing | None = None
+    findings: tuple[Finding, ...] = ()
+
+
 class Record(_Model):
-    """One image and all that is known of it. A reader fills identity, source and findings; the pipeline the rest."""
+    """One image and all that is known of it. A reader fills identity, source and findings; the pipeline the rest.
+
+    ``labels`` are findings known of the whole image without a place, ``labels_absent`` those known not to be there
+    (both as :func:`medclm.data.anatomy.finding_name` names them, raw text where it does not know them).
+    ``study_day`` counts days from the patient's first study; dates themselves never enter a record.
+    """
 
     image_id: str = Field(min_length=1)
     patient_id: str = Field(min_length=1)
@@ -144,6 +193,10 @@ class Record(_Model):
     source: Source
     organs: tuple[Organ, ...] = ()
     findings: tuple[Finding, ...] = ()
+    labels: tuple[str, ...] = ()
+    labels_absent: tuple[str, ...] = ()
+    study_day: int | None = Field(default=None, ge=0)
+    prior: Prior | None = None
     questions: tuple[Question, ...] = ()
 
     @model_validator(mode="after")
@@ -171,19 +224,21 @@ class Record(_Model):
     def to_arrow_row(self) -> dict[str, Any]:
         """This record as a dict that :data:`ARROW_SCHEMA` takes."""
         row = self.model_dump(mode="python")
-        for finding in row["findings"]:
+        for finding in (*row["findings"], *((row["prior"] or {}).get("findings") or ())):
             finding["attributes"] = [{"key": k, "value": v} for k, v in sorted(finding["attributes"].items())]
         return row
 
     @classmethod
     def from_arrow_row(cls, row: dict[str, Any]) -> Record:
         """The inverse of :meth:`to_arrow_row`; ``row`` is one element of ``pyarrow.Table.to_pylist()``."""
-        findings = [
-            {**finding, "attributes": {pair["key"]: pair["value"] for pair in finding["attributes"] or ()}}
-            for finding in row["findings"]
-        ]
-        row = {**row, "findings": findings}
+        row = {**row, "findings": _with_attributes(row["findings"])}
+        if row["prior"] is not None:
+            row["prior"] = {**row["prior"], "findings": _with_attributes(row["prior"]["findings"])}
         return cls.model_validate(row)
+
+
+def _with_attributes(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**f, "attributes": {pair["key"]: pair["value"] for pair in f["attributes"] or ()}} for f in findings]
 
 
 def _list_of(*fields: tuple[str, pa.DataType]) -> pa.DataType:
@@ -191,6 +246,75 @@ def _list_of(*fields: tuple[str, pa.DataType]) -> pa.DataType:
 
 
 _BOX = pa.list_(pa.float64())
+_STRINGS = pa.list_(pa.string())
+_IMAGE = pa.struct(
+    [
+        ("bytes", pa.large_binary()),
+        ("format", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("window", pa.struct([("center", pa.float64()), ("width", pa.float64()), ("name", pa.string())])),
+    ]
+)
+_SPACING = pa.struct([("row", pa.float64()), ("col", pa.float64())])
+_FINDINGS = _list_of(
+    ("id", pa.string()),
+    ("label", pa.string()),
+    ("label_raw", pa.string()),
+    ("box_xyxy", _BOX),
+    ("mask_rle", pa.string()),
+    ("organ", pa.string()),
+    ("organ_path", _STRINGS),
+    ("side", pa.string()),
+    ("zone", pa.string()),
+    ("coverage", pa.float64()),
+    ("size_mm", pa.float64()),
+    ("attributes", _list_of(("key", pa.string()), ("value", pa.string()))),
+    ("source", pa.string()),
+)
+_ORGANS = _list_of(
+    ("name", pa.string()),
+    ("side", pa.string()),
+    ("box_xyxy", _BOX),
+    ("area_px", pa.int64()),
+    ("rle", pa.string()),
+    ("source", pa.string()),
+)
+_STEPS = _list_of(("step", pa.string()), ("text", pa.string()), ("box_xyxy", _BOX), ("facts", _STRINGS))
+_QUESTIONS = _list_of(
+    ("id", pa.string()),
+    ("type", pa.string()),
+    ("question", pa.string()),
+    ("answer", pa.string()),
+    ("closed", pa.bool_()),
+    ("choices", _STRINGS),
+    ("difficulty", pa.int8()),
+    ("reasoning", _STEPS),
+    ("finding_ids", _STRINGS),
+    ("generator", pa.string()),
+    ("checks", _STRINGS),
+)
+_PRIOR = pa.struct(
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("frame", pa.int32()),
+        ("days", pa.int32()),
+        ("image", _IMAGE),
+        ("spacing_mm", _SPACING),
+        ("findings", _FINDINGS),
+    ]
+)
+_SOURCE = pa.struct(
+    [
+        ("uri", pa.string()),
+        ("reader", pa.string()),
+        ("sha256", pa.string()),
+        ("frame", pa.int32()),
+        ("volume", pa.string()),
+        ("display", pa.string()),
+    ]
+)
 
 ARROW_SCHEMA = pa.schema(
     [
@@ -202,64 +326,16 @@ ARROW_SCHEMA = pa.schema(
         ("modality", pa.string()),
         ("plane", pa.string()),
         ("view", pa.string()),
-        (
-            "image",
-            pa.struct(
-                [
-                    ("bytes", pa.large_binary()),
-                    ("format", pa.string()),
-                    ("width", pa.int32()),
-                    ("height", pa.int32()),
-                    ("window", pa.struct([("center", pa.float64()), ("width", pa.float64())])),
-                ]
-            ),
-        ),
-        ("spacing_mm", pa.struct([("row", pa.float64()), ("col", pa.float64())])),
-        ("source", pa.struct([("uri", pa.string()), ("reader", pa.string()), ("sha256", pa.string())])),
-        (
-            "organs",
-            _list_of(
-                ("name", pa.string()),
-                ("side", pa.string()),
-                ("box_xyxy", _BOX),
-                ("area_px", pa.int64()),
-                ("rle", pa.string()),
-                ("source", pa.string()),
-            ),
-        ),
-        (
-            "findings",
-            _list_of(
-                ("id", pa.string()),
-                ("label", pa.string()),
-                ("label_raw", pa.string()),
-                ("box_xyxy", _BOX),
-                ("mask_rle", pa.string()),
-                ("organ", pa.string()),
-                ("organ_path", pa.list_(pa.string())),
-                ("side", pa.string()),
-                ("zone", pa.string()),
-                ("coverage", pa.float64()),
-                ("size_mm", pa.float64()),
-                ("attributes", _list_of(("key", pa.string()), ("value", pa.string()))),
-                ("source", pa.string()),
-            ),
-        ),
-        (
-            "questions",
-            _list_of(
-                ("id", pa.string()),
-                ("type", pa.string()),
-                ("question", pa.string()),
-                ("answer", pa.string()),
-                ("closed", pa.bool_()),
-                ("choices", pa.list_(pa.string())),
-                ("reasoning", _list_of(("step", pa.string()), ("text", pa.string()), ("box_xyxy", _BOX))),
-                ("finding_ids", pa.list_(pa.string())),
-                ("generator", pa.string()),
-                ("checks", pa.list_(pa.string())),
-            ),
-        ),
+        ("image", _IMAGE),
+        ("spacing_mm", _SPACING),
+        ("source", _SOURCE),
+        ("organs", _ORGANS),
+        ("findings", _FINDINGS),
+        ("labels", _STRINGS),
+        ("labels_absent", _STRINGS),
+        ("study_day", pa.int32()),
+        ("prior", _PRIOR),
+        ("questions", _QUESTIONS),
     ],
     metadata={b"medclm_schema_version": json.dumps(SCHEMA_VERSION).encode()},
 )

@@ -22,13 +22,17 @@ RejectReason = Literal[
     "bad-segmentation",
     "duplicate-annotation",
     "crowd",
+    "bad-row",
+    "no-geometry",
     # decoding
     "truncated-image",
     "unreadable-image",
     "size-mismatch",
     "flipped",
+    "burned-in-text",
     # later steps
     "segmenter-failed",
+    "out-of-memory",
     "row-failed",
     "question-failed",
 ]

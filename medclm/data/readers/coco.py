@@ -8,44 +8,16 @@ concluded from what they do not say.
 from __future__ import annotations
 
 import json
-import math
 import posixpath
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from medclm.data import anatomy, boxes
+from medclm.data import boxes
+from medclm.data.readers.base import Listing, ReadResult, Refused, is_number, make_finding, stem
 from medclm.data.records import BoxXyxy, Finding, Record, Source, Spacing
-from medclm.data.rejects import Reject, RejectReason
+from medclm.data.rejects import Reject
 from medclm.errors import MedclmError
-
-CLIP_PX = 1.0
-"""A box that sticks out by up to this many pixels is clipped and noted; one that sticks out more is set aside."""
-
-
-@dataclass(frozen=True)
-class ReadResult:
-    """What a reader found.
-
-    Args:
-        records: one per usable image, in the order of the file; no pixels, no organs.
-        rejects: images and findings that were set aside.
-        incomplete: ids of images that lost a finding: their other questions are safe, their negatives are not.
-        notes: small repairs, in words.
-    """
-
-    records: list[Record]
-    rejects: list[Reject] = field(default_factory=list)
-    incomplete: frozenset[str] = frozenset()
-    notes: tuple[str, ...] = ()
-
-
-class _Refused(Exception):  # noqa: N818 - control flow inside this module, never seen outside
-    """One entry cannot be used."""
-
-    def __init__(self, reason: RejectReason, detail: str) -> None:
-        self.reason, self.detail = reason, detail
-        super().__init__(detail)
 
 
 def read_coco(images: str, annotations: str, dataset: str) -> ReadResult:
@@ -140,7 +112,7 @@ class _Images:
 
 
 def _read_images(entries: list[Any], folder: str, name: str) -> _Images:
-    present = _listing(folder)
+    present = frozenset(Listing(folder).files)
     read = _Images()
     taken: dict[str, _Entry] = {}
     for index, raw in enumerate(entries):
@@ -149,17 +121,15 @@ def _read_images(entries: list[Any], folder: str, name: str) -> _Images:
             entry = _entry(raw, present)
             clash = read.by_key.get(key) or taken.get(entry.image_id)
             if clash is not None and clash.raw == raw:
-                raise _Refused("duplicate-image", "the same entry occurs twice; the first one is used")
+                raise Refused("duplicate-image", "the same entry occurs twice; the first one is used")
             if clash is not None or key in read.refused:
                 read.refused.add(key)
                 read.shadowed[key] = entry.image_id
-                raise _Refused(
-                    "duplicate-image", f"id {key!r} or file stem {entry.image_id!r} is used by another entry"
-                )
+                raise Refused("duplicate-image", f"id {key!r} or file stem {entry.image_id!r} is used by another entry")
             read.by_key[key] = taken[entry.image_id] = entry
-        except _Refused as error:
+        except Refused as error:
             known = isinstance(raw, dict) and isinstance(raw.get("file_name"), str)
-            image_id = _stem(raw["file_name"]) if known else str(key)
+            image_id = stem(raw["file_name"]) if known else str(key)
             where = f"{name}: images[{index}]"
             read.rejects.append(Reject(image_id=image_id, where=where, reason=error.reason, detail=error.detail))
             if _is_key(key) and key not in read.by_key:
@@ -176,49 +146,30 @@ def _drop_ambiguous(read: _Images, name: str) -> None:
         read.rejects.append(Reject(image_id=entry.image_id, where=name, reason="duplicate-image", detail=detail))
 
 
-def _listing(folder: str) -> frozenset[str]:
-    """Every file under the folder, relative to it; one listing, not one request a file."""
-    import fsspec
-
-    fs, root = fsspec.core.url_to_fs(folder)
-    if not fs.isdir(root):
-        raise MedclmError("there is no such image folder", where=folder)
-    root = root.rstrip("/")
-    return frozenset(path[len(root) + 1 :] for path in fs.find(root))
-
-
-def _stem(file_name: str) -> str:
-    return posixpath.splitext(posixpath.basename(file_name))[0]
-
-
 def _entry(raw: Any, present: frozenset[str]) -> _Entry:
     if not isinstance(raw, dict) or not _is_key(raw.get("id")) or not isinstance(raw.get("file_name"), str):
-        raise _Refused("bad-image-entry", "an image entry needs id and file_name")
+        raise Refused("bad-image-entry", "an image entry needs id and file_name")
     size = (raw.get("height"), raw.get("width"))
     if not all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in size):
-        raise _Refused("bad-image-entry", f"width and height must be positive whole numbers, got {size[1]}, {size[0]}")
+        raise Refused("bad-image-entry", f"width and height must be positive whole numbers, got {size[1]}, {size[0]}")
     if raw.get("split") not in (None, "", "train", "validate", "test"):
-        raise _Refused("bad-image-entry", f"split must be train, validate or test, got {raw['split']!r}")
+        raise Refused("bad-image-entry", f"split must be train, validate or test, got {raw['split']!r}")
     _spacing(raw)
     file_name = posixpath.normpath(raw["file_name"])
-    if not _stem(file_name):
-        raise _Refused("bad-image-entry", f"file_name {raw['file_name']!r} names no file")
+    if not stem(file_name):
+        raise Refused("bad-image-entry", f"file_name {raw['file_name']!r} names no file")
     if file_name not in present:
-        raise _Refused("missing-image", f"there is no file {raw['file_name']!r} in the image folder")
-    return _Entry(_stem(file_name), file_name, size, raw)  # type: ignore[arg-type]
+        raise Refused("missing-image", f"there is no file {raw['file_name']!r} in the image folder")
+    return _Entry(stem(file_name), file_name, size, raw)  # type: ignore[arg-type]
 
 
 def _spacing(raw: dict[str, Any]) -> Spacing | None:
     value = raw.get("spacing_mm")
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) != 2 or not all(_is_number(v) and v > 0 for v in value):
-        raise _Refused("bad-image-entry", f"spacing_mm must be [row, col] in millimetres, got {value!r}")
+    if not isinstance(value, list) or len(value) != 2 or not all(is_number(v) and v > 0 for v in value):
+        raise Refused("bad-image-entry", f"spacing_mm must be [row, col] in millimetres, got {value!r}")
     return Spacing(row=value[0], col=value[1])
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass
@@ -242,14 +193,14 @@ def _read_annotations(entries: list[Any], images: _Images, categories: dict[Any,
             continue  # the image was set aside with a reason, and its annotations with it
         try:
             if entry is None:
-                raise _Refused("no-image-entry", f"image_id {raw_image!r} is not in the list of images")
+                raise Refused("no-image-entry", f"image_id {raw_image!r} is not in the list of images")
             finding = _finding(raw, entry, categories, read.notes)
             if finding.id in seen:
                 same = "the same annotation twice; the first one is used"
-                raise _Refused("duplicate-annotation", same if seen[finding.id] == raw else "an id that is used twice")
+                raise Refused("duplicate-annotation", same if seen[finding.id] == raw else "an id that is used twice")
             seen[finding.id] = raw
             read.findings[entry.image_id].append(finding)
-        except _Refused as error:
+        except Refused as error:
             finding_id = f"{entry.image_id}:{raw.get('id')}" if entry else None
             image_id = entry.image_id if entry else str(raw_image)
             read.rejects.append(
@@ -262,44 +213,29 @@ def _read_annotations(entries: list[Any], images: _Images, categories: dict[Any,
 
 def _finding(raw: dict[str, Any], entry: _Entry, categories: dict[Any, str], notes: list[str]) -> Finding:
     if not _is_key(raw.get("id")):
-        raise _Refused("bad-annotation", "an annotation needs an id")
+        raise Refused("bad-annotation", "an annotation needs an id")
     key = raw.get("category_id")
     if not _is_key(key) or key not in categories:
-        raise _Refused("unknown-category", f"category_id {key!r} is not in the list of categories")
+        raise Refused("unknown-category", f"category_id {key!r} is not in the list of categories")
     if raw.get("iscrowd"):
-        raise _Refused("crowd", "a crowd region does not say how many findings it holds")
+        raise Refused("crowd", "a crowd region does not say how many findings it holds")
     finding_id = f"{entry.image_id}:{raw['id']}"
     rle = _mask_rle(raw.get("segmentation"), entry.size_hw)
-    label_raw = categories[key]
-    return Finding(
-        id=finding_id,
-        label=anatomy.finding_name(label_raw) or " ".join(label_raw.lower().split()),
-        label_raw=label_raw,
-        box_xyxy=_box(raw, entry, rle, finding_id, notes),
-        mask_rle=rle,
-        attributes=_attributes(raw.get("attributes")),
-        source="coco",
-    )
+    box = _box(raw, entry, rle)
+    attributes = _attributes(raw.get("attributes"))
+    return make_finding(finding_id, categories[key], box, "coco", entry.size_hw, rle, attributes, notes)
 
 
-def _box(raw: dict[str, Any], entry: _Entry, rle: str | None, finding_id: str, notes: list[str]) -> BoxXyxy:
-    """The annotation's box, clipped by at most CLIP_PX; that of its mask where it has no ``bbox``."""
+def _box(raw: dict[str, Any], entry: _Entry, rle: str | None) -> BoxXyxy:
+    """The annotation's box; that of its mask where it has no ``bbox``."""
     value = raw.get("bbox")
     if value is None and rle is not None:
         return boxes.box_from_mask(boxes.decode_rle(rle, entry.size_hw))
-    if not isinstance(value, list) or len(value) != 4 or not all(_is_number(v) for v in value):
-        raise _Refused("bad-box", f"bbox must be four finite numbers [x, y, width, height], got {value!r}")
+    if not isinstance(value, list) or len(value) != 4 or not all(is_number(v) for v in value):
+        raise Refused("bad-box", f"bbox must be four finite numbers [x, y, width, height], got {value!r}")
     if value[2] <= 0 or value[3] <= 0:
-        raise _Refused("bad-box", f"bbox needs a positive width and height, got {value!r}")
-    box = boxes.box_from_xywh(value)
-    clipped = boxes.clip_box(box, entry.size_hw)
-    out_by = max(abs(a - b) for a, b in zip(box, clipped, strict=True))
-    if out_by > CLIP_PX or clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
-        height, width = entry.size_hw
-        raise _Refused("box-outside", f"box {box} leaves the {width} x {height} picture by {out_by:g} px")
-    if out_by > 1e-6:
-        notes.append(f"box of finding {finding_id} stuck out by {out_by:g} px and was clipped")
-    return clipped
+        raise Refused("bad-box", f"bbox needs a positive width and height, got {value!r}")
+    return boxes.box_from_xywh(value)
 
 
 def _mask_rle(segmentation: Any, size_hw: tuple[int, int]) -> str | None:
@@ -316,23 +252,17 @@ def _mask_rle(segmentation: Any, size_hw: tuple[int, int]) -> str | None:
             rle = counts if isinstance(counts, str) else boxes.rle_from_counts(counts, size_hw)
             mask = boxes.decode_rle(rle, size_hw)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise _Refused("bad-segmentation", f"the segmentation cannot be read: {error}") from error
+        raise Refused("bad-segmentation", f"the segmentation cannot be read: {error}") from error
     return boxes.encode_rle(mask) if mask.any() else None
 
 
-def _attributes(value: Any) -> dict[str, str]:
-    """Attribute values as text; a missing value is left out."""
+def _attributes(value: Any) -> dict[str, Any]:
+    """The annotation's attributes, checked."""
     if value is None:
         return {}
     if not isinstance(value, dict) or any(isinstance(v, (dict, list)) for v in value.values()):
-        raise _Refused("bad-annotation", f"attributes must be an object of strings and numbers, got {value!r}")
-    return {str(k): _plain(v) for k, v in value.items() if v is not None}
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        raise Refused("bad-annotation", f"attributes must be an object of strings and numbers, got {value!r}")
+    return value
 
 
 def _record(entry: _Entry, folder: str, dataset: str, findings: list[Finding]) -> Record:

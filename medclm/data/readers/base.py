@@ -1,0 +1,203 @@
+"""What every reader shares: its result, how one entry is refused, the listing of the image folder, checked boxes.
+
+A reader is a function ``read_NAME(images, annotations, dataset, **options) -> ReadResult``. It reads annotations and
+folder listings only; pixels are decoded later, in parallel. An entry that is wrong is set aside with a reason and
+everything else is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from medclm import storage
+from medclm.data import anatomy, boxes
+from medclm.data.records import BoxXyxy, Finding, Record
+from medclm.data.rejects import Reject, RejectReason
+from medclm.errors import UsageError
+
+CLIP_PX = 1.0
+"""A box that sticks out by up to this many pixels is clipped and noted; one that sticks out more is set aside."""
+
+
+@dataclass(frozen=True)
+class ReadResult:
+    """What a reader found.
+
+    Args:
+        records: one per usable image, in the order of the file; no pixels, no organs.
+        rejects: images and findings that were set aside.
+        incomplete: ids of images that lost a finding, or whose source does not annotate every finding: their other
+            questions are safe, their negatives and counts are not.
+        notes: small repairs, in words.
+    """
+
+    records: list[Record]
+    rejects: list[Reject] = field(default_factory=list)
+    incomplete: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+class Refused(Exception):  # noqa: N818 - control flow inside readers, never seen outside
+    """One entry cannot be used: ``reason`` is the code, ``detail`` the fault in words."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(detail)
+
+
+def stem(path: str) -> str:
+    """File name without folders and without its last extension (both of ``.nii.gz`` and ``.seg.nrrd``)."""
+    name = posixpath.basename(path)
+    for double in (".nii.gz", ".seg.nrrd"):
+        if name.lower().endswith(double):
+            return name[: -len(double)]
+    return posixpath.splitext(name)[0]
+
+
+class Listing:
+    """The files under a folder, listed once (not one request a file).
+
+    Attributes:
+        folder: its address, any fsspec address.
+        files: paths relative to it, sorted.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        fs, root = storage.open_fs(folder)
+        if not fs.isdir(root):
+            raise UsageError("there is no such image folder", where=folder)
+        root = root.rstrip("/")
+        self.folder = folder
+        self.files = sorted(path[len(root) + 1 :] for path in fs.find(root))
+
+    @cached_property
+    def _paths(self) -> frozenset[str]:
+        return frozenset(self.files)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in self.files:
+            found.setdefault(posixpath.basename(path), []).append(path)
+            found.setdefault(stem(path), []).append(path)
+        return found
+
+    def find(self, name: str) -> str:
+        """The relative path of the file that ``name`` means: a path, else a file name or stem that occurs once.
+
+        Raises:
+            Refused: (missing-image) there is none, or several.
+        """
+        path = posixpath.normpath(name)
+        if path in self._paths:
+            return path
+        found = sorted(set(self._by_name.get(posixpath.basename(path), ())))
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise Refused("missing-image", f"there is no file {name!r} in the image folder")
+        raise Refused("missing-image", f"{name!r} could be any of {', '.join(found[:5])}")
+
+    def uri(self, path: str) -> str:
+        """The address of a file of the listing."""
+        return storage.join(self.folder, path)
+
+
+def is_number(value: object) -> bool:
+    """Whether a JSON value is a finite number (True and False are none)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: object, what: str) -> float:
+    """A finite number from a table cell or a JSON value.
+
+    Raises:
+        Refused: (bad-box) it is none.
+    """
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise Refused("bad-box", f"{what} must be a finite number, got {value!r}")
+    return found
+
+
+def checked_box(box_xyxy: BoxXyxy, size_hw: tuple[int, int] | None) -> tuple[BoxXyxy, float]:
+    """The box clipped to the picture, and by how many pixels it stuck out (0 where the size is not known yet).
+
+    Raises:
+        Refused: (bad-box) it has no area; (box-outside) it sticks out by more than :data:`CLIP_PX`.
+    """
+    x1, y1, x2, y2 = box_xyxy
+    if not all(math.isfinite(v) for v in box_xyxy) or x1 >= x2 or y1 >= y2:
+        raise Refused("bad-box", f"a box needs finite numbers, a positive width and height, got {box_xyxy}")
+    if size_hw is None:
+        return box_xyxy, 0.0
+    clipped = boxes.clip_box(box_xyxy, size_hw)
+    out_by = max(abs(a - b) for a, b in zip(box_xyxy, clipped, strict=True))
+    if out_by > CLIP_PX or clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+        height, width = size_hw
+        raise Refused("box-outside", f"box {box_xyxy} leaves the {width} x {height} picture by {out_by:g} px")
+    return clipped, out_by
+
+
+def label_name(label_raw: str) -> str:
+    """The vocabulary's name of a raw label; unknown ones are kept in lower case."""
+    return anatomy.finding_name(label_raw) or " ".join(label_raw.lower().replace("_", " ").split())
+
+
+def make_finding(
+    finding_id: str,
+    label_raw: str,
+    box_xyxy: BoxXyxy,
+    source: str,
+    size_hw: tuple[int, int] | None = None,
+    mask_rle: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    notes: list[str] | None = None,
+) -> Finding:
+    """A finding with its label in the vocabulary and its box checked.
+
+    Args:
+        finding_id: unique in the image.
+        label_raw: as the dataset writes it.
+        box_xyxy: pixels of the stored image.
+        source: the reader's name.
+        size_hw: of the image; None where only decoding will tell (the box is checked then).
+        mask_rle: see :func:`medclm.data.boxes.encode_rle`.
+        attributes: values become text; missing ones (None, "") are left out.
+        notes: a clipped box is noted here.
+
+    Raises:
+        Refused: the box cannot be used, or the label is empty.
+    """
+    if not str(label_raw).strip():
+        raise Refused("bad-annotation", "the label is empty")
+    box, out_by = checked_box(box_xyxy, size_hw)
+    if out_by > 1e-6 and notes is not None:
+        notes.append(f"box of finding {finding_id} stuck out by {out_by:g} px and was clipped")
+    return Finding(
+        id=finding_id,
+        label=label_name(label_raw),
+        label_raw=str(label_raw),
+        box_xyxy=box,
+        mask_rle=mask_rle,
+        attributes={str(k): plain(v) for k, v in (attributes or {}).items() if v is not None and v != ""},
+        source=source,
+    )
+
+
+def plain(value: Any) -> str:
+    """An attribute value as text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
