@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medclm.data.records import QuestionType
 from medclm.errors import UsageError
 
 
@@ -26,14 +27,19 @@ class BuildConfig(_Config):
     images: str
     """Directory of the images; any fsspec address."""
     annotations: str
-    """The annotation file."""
+    """The annotation file, or the directory of annotation files; any fsspec address."""
     out: str
     """Directory to write; any fsspec address."""
-    format: Literal["coco"] = "coco"
+    format: str = "coco"
+    """A name of :data:`medclm.data.readers.FORMATS`."""
+    reader: dict[str, Any] = {}
+    """Options of the reader, e.g. ``reader.consensus=majority``."""
     segmenter: str = "unet:phantom"
     """``NAME[:ARGUMENT]``, e.g. ``masks:DIR`` or ``unet:phantom``."""
+    mask_cache: str = ""
+    """Directory that keeps organ masks by image hash, for several builds; empty: none."""
     dataset: str = ""
-    """Name that the rows carry; the annotation file's stem when empty."""
+    """Name that the rows carry; the annotations' stem when empty."""
     linking: Literal["coverage", "iou-argmax"] = "coverage"
     min_coverage: float = Field(0.5, gt=0, le=1)
     window: str = "auto"
@@ -41,6 +47,16 @@ class BuildConfig(_Config):
     split: dict[str, float] = {"train": 0.7, "validate": 0.1, "test": 0.2}
     """Share of patients a split gets; a patient stays in one split."""
     max_questions: int = Field(8, ge=1)
+    question_types: tuple[QuestionType, ...] = ()
+    """Only these types are asked; empty: all."""
+    choices_share: float = Field(0.2, ge=0, le=1)
+    """Share of the open questions that become multiple choice."""
+    keep_ids: bool = False
+    """Keep patient and study ids as they are; else they become keyed hashes."""
+    id_key_file: str = ""
+    """File with the key of the hashes, at least 16 bytes; empty: ``MEDCLM_ID_KEY``, else a key of this build."""
+    text_overlay: Literal["reject", "keep"] = "reject"
+    """What happens to a picture that says, or shows, that text is burned into it."""
     seed: int = 0
     shard_rows: int = Field(256, ge=1)
     batch_size: int = Field(8, ge=1)

@@ -85,8 +85,9 @@ class Annotate:
     of JSON).
     """
 
-    def __init__(self, catalogue: Catalogue, seed: int, max_questions: int, min_coverage: float, linking: str) -> None:
-        self.catalogue, self.seed, self.max_questions = catalogue, seed, max_questions
+    def __init__(self, catalogue: Catalogue, asking: dict[str, Any], min_coverage: float, linking: str) -> None:
+        """``asking``: seed, limit, choices_share and types of :func:`medclm.data.questions.ask`."""
+        self.catalogue, self.asking = catalogue, asking
         self.min_coverage, self.linking = min_coverage, linking
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +131,7 @@ class Annotate:
     def asked(self, record: Record, complete: bool) -> tuple[Record, list[Reject]]:
         """``record`` with the questions that pass every check, and the others as rejects."""
         kept, lost = [], []
-        drafts = questions.ask(record, self.catalogue, seed=self.seed, limit=self.max_questions, complete=complete)
+        drafts = questions.ask(record, self.catalogue, complete=complete, **self.asking)
         for question in drafts:
             checks, problem = verify.check(record, question)
             if problem:

@@ -7,7 +7,7 @@ of the record and nothing else, so that :mod:`medclm.data.verify` can hold it ag
 from __future__ import annotations
 
 from medclm.data.anatomy import finding_text, organ_text
-from medclm.data.records import UNCLEAR, Finding, Record, Step
+from medclm.data.records import UNCLEAR, Finding, Organ, Record, Step
 
 ANNOTATED = (
     "margin", "density", "texture", "calcification", "spiculation", "lobulation", "sphericity", "subtlety",
@@ -67,11 +67,21 @@ def organ_step(record: Record, finding: Finding) -> Step | None:
     return Step(step="organ", text=f"It lies in {place}{side}{zone}.", box_xyxy=box)
 
 
+def organ_step_of(organ: Organ) -> Step:
+    """A normal organ and where it is."""
+    return Step(step="organ", text=f"The {organ_text(organ.name)} is here.", box_xyxy=organ.box_xyxy)
+
+
+def size_text(finding: Finding) -> str:
+    """The longest diameter in words: "12 mm"; empty where it is not known."""
+    return "" if finding.size_mm is None else f"{finding.size_mm:.0f} mm"
+
+
 def appearance_step(finding: Finding) -> Step:
     """Size, share of the host, contrast, shape, then what the dataset annotates."""
     facts = []
     if finding.size_mm is not None:
-        facts.append(f"{finding.size_mm:.0f} mm")
+        facts.append(size_text(finding))
     if share := finding.attributes.get("share_of_organ"):
         facts.append(f"{share} of the organ")
     if contrast := finding.attributes.get("contrast"):

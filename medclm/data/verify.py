@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from medclm.data import anatomy
 from medclm.data.questions import NO_FINDING
-from medclm.data.rationale import annotated, place_text, view_text
+from medclm.data.questions.follow_up import change_of
+from medclm.data.questions.lesions import direction_of, direction_text
+from medclm.data.rationale import annotated, place_text, size_text, view_text
 from medclm.data.records import Finding, Question, Record
 
+_SIDE = re.compile(r"\b(left|right)\b")
 CHECKS = ("answer", "boxes", "leak", "findings", "sides")
 
 
@@ -48,28 +52,66 @@ def _answer(record: Record, question: Question) -> str | None:
 
 
 def _right_answers(record: Record, question: Question) -> set[str]:
-    about = _about(record, question)
-    kind = question.type
-    if kind == "what":
-        return {anatomy.finding_text(f.label) for f in about} if record.findings else {NO_FINDING}
-    if kind == "organ":
-        return {place_text(f).removeprefix("the ") for f in about}
-    if kind == "side":
-        return {str(f.side) for f in about}
-    if kind == "zone":
-        return {str(f.zone) for f in about}
-    if kind == "is-there":
-        asked = _named(question.question, record)
-        return {"yes"} if asked & {f.label for f in record.findings} else {"no"}
-    if kind == "how-many":
-        return {str(len(record.findings))}
-    if kind == "attribute":
-        return {value for f in about for value in annotated(f).values()}
-    if kind == "which-is-larger":
+    return _RIGHT[question.type](record, question, _about(record, question))
+
+
+def _what(record: Record, question: Question, about: list[Finding]) -> set[str]:
+    if record.findings:
         return {anatomy.finding_text(f.label) for f in about}
-    if kind == "view":
-        return {view_text(record)}
-    return {anatomy.organ_text(organ.name) for organ in record.organs}
+    return {anatomy.finding_text(label) for label in record.labels} or {NO_FINDING}
+
+
+def _is_there(record: Record, question: Question, about: list[Finding]) -> set[str]:
+    """By label, and by host organ where the question names one."""
+    asked, organ = _named(question.question, record), _organ_named(question.question, record)
+    if organ is None:
+        there = bool(asked & {*record.labels, *(f.label for f in record.findings)})
+    else:
+        there = any(f.label in asked and organ in f.organ_path for f in record.findings)
+    return {"yes" if there else "no"}
+
+
+def _is_normal(record: Record, question: Question, about: list[Finding]) -> set[str]:
+    organ = _organ_named(question.question, record)
+    if organ is None:
+        return set()
+    return {"no" if any(organ in f.organ_path for f in record.findings) else "yes"}
+
+
+def _relation(record: Record, question: Question, about: list[Finding]) -> set[str]:
+    """``finding_ids`` are (what is asked about, what it is seen from)."""
+    first, second = sorted(about, key=lambda finding: question.finding_ids.index(finding.id))
+    if question.answer in ("yes", "no"):
+        return {"yes" if first.organ == second.organ else "no"}
+    direction = direction_of(first, second, record.plane)
+    return {direction_text(direction)} if direction else set()
+
+
+def _change(record: Record, question: Question, about: list[Finding]) -> set[str]:
+    asked = _named(question.question, record)
+    before = [f for f in (record.prior.findings if record.prior else ()) if f.label in asked]
+    now = [f for f in record.findings if f.label in asked]
+    return {str(change_of(before[0] if before else None, now[0] if now else None))}
+
+
+_RIGHT: dict[str, Callable[[Record, Question, list[Finding]], set[str]]] = {
+    "what": _what,
+    "organ": lambda record, question, about: {place_text(f).removeprefix("the ") for f in about},
+    "side": lambda record, question, about: {str(f.side) for f in about},
+    "zone": lambda record, question, about: {str(f.zone) for f in about},
+    "size": lambda record, question, about: {size_text(f) for f in about},
+    "is-there": _is_there,
+    "is-normal": _is_normal,
+    "how-many": lambda record, question, about: {str(len(record.findings))},
+    "attribute": lambda record, question, about: {value for f in about for value in annotated(f).values()},
+    "which-is-larger": lambda record, question, about: {anatomy.finding_text(f.label) for f in about},
+    "relation": _relation,
+    "follow-up": _change,
+    "view": lambda record, question, about: {view_text(record)},
+    "which-organ": lambda record, question, about: {anatomy.organ_text(organ.name) for organ in record.organs},
+    "vqa": lambda record, question, about: {question.answer} - {""},
+}
+"""Question type to the answers that the record allows."""
 
 
 def _boxes(record: Record, question: Question) -> str | None:
@@ -100,22 +142,33 @@ def _findings(record: Record, question: Question) -> str | None:
 
 def _sides(record: Record, question: Question) -> str | None:
     about = _about(record, question) or list(record.findings)
-    if question.type in ("which-organ", "which-is-larger", "how-many", "is-there") or not about:
+    if question.type in ("which-is-larger", "relation", "how-many", "is-there", "is-normal"):
         about = list(record.findings)
+    allowed = {side for f in about for side in (["left", "right"] if f.side == "bilateral" else [f.side])}
     if question.type == "which-organ":
-        allowed = set(re.findall(r"\b(left|right)\b", question.answer))
-    else:
-        allowed = {side for f in about for side in (["left", "right"] if f.side == "bilateral" else [f.side])}
-    told = set(re.findall(r"\b(left|right)\b", " ".join(step.text for step in question.reasoning)))
+        allowed = set(_SIDE.findall(question.answer))
+    elif question.type in ("is-there", "is-normal"):
+        allowed |= set(_SIDE.findall(question.question))
+    elif question.type == "relation":
+        allowed |= set(_SIDE.findall(question.answer))
+    told = set(_SIDE.findall(" ".join(step.text for step in question.reasoning)))
     return f"sides: the reasoning says {sorted(told - allowed)}" if told - allowed else None
 
 
 def _named(text: str, record: Record) -> set[str]:
     """The findings that ``text`` names, singular or plural: of the vocabulary, and of the record's own labels."""
     lower = text.lower()
-    labels = {*anatomy.findings(), *(finding.label for finding in record.findings)}
+    before = record.prior.findings if record.prior else ()
+    labels = {*anatomy.findings(), *record.labels, *(finding.label for finding in (*record.findings, *before))}
     return {
         label
         for label in labels
         if re.search(rf"\b({re.escape(label.lower())}|{re.escape(anatomy.finding_text(label, 2).lower())})\b", lower)
     }
+
+
+def _organ_named(text: str, record: Record) -> str | None:
+    """The record's organ that ``text`` names, the longest name first ("left lung" before "lungs")."""
+    lower = text.lower()
+    names = sorted({organ.name for organ in record.organs}, key=lambda name: (-len(name), name))
+    return next((n for n in names if re.search(rf"\b{re.escape(anatomy.organ_text(n).lower())}\b", lower)), None)

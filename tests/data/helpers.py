@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medclm.data import boxes, images
+from medclm.data import anatomy, boxes, images
 from medclm.data.records import Finding, Image, Organ, Record, Source, Spacing
 
 SIZE_HW = (20, 20)
@@ -35,7 +35,7 @@ def linked_nodule(**more) -> Finding:
     """A 3 x 3 px nodule in the left lung, upper zone."""
     known = {
         "organ": "left_lung",
-        "organ_path": ("body", "thorax", "lungs", "left_lung"),
+        "organ_path": anatomy.organ_path(more.get("organ", "left_lung")),
         "side": "left",
         "zone": "upper",
         "coverage": 1.0,

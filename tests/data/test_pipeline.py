@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from medclm.config import BuildConfig
-from medclm.data import pipeline, shards
+from medclm.data import pipeline, plan, shards
 from medclm.data.rejects import Reject
 from medclm.errors import MedclmError, UsageError
 from medclm.samples.phantom import write_phantom
@@ -144,7 +144,7 @@ def test_bad_input_is_set_aside_and_everything_else_is_kept(ray_cluster, phantom
 
 
 def test_split_of_is_a_share_of_patients():
-    splits = [pipeline.split_of(f"p{i}", {"train": 0.7, "validate": 0.1, "test": 0.2}, 0) for i in range(2000)]
+    splits = [plan.split_of(f"p{i}", {"train": 0.7, "validate": 0.1, "test": 0.2}, 0) for i in range(2000)]
     assert abs(splits.count("train") / 2000 - 0.7) < 0.04
     assert abs(splits.count("test") / 2000 - 0.2) < 0.04
-    assert pipeline.split_of("p1", {"train": 1.0}, 0) == "train"
+    assert plan.split_of("p1", {"train": 1.0}, 0) == "train"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medclm.data import boxes
-from medclm.data.readers.base import Listing, ReadResult, Refused, is_number, make_finding, stem
+from medclm.data.readers.base import Listing, ReadResult, Refused, is_number, label_name, make_finding, stem
 from medclm.data.records import BoxXyxy, Finding, Record, Source, Spacing
 from medclm.data.rejects import Reject
 from medclm.errors import MedclmError
@@ -154,6 +154,12 @@ def _entry(raw: Any, present: frozenset[str]) -> _Entry:
         raise Refused("bad-image-entry", f"width and height must be positive whole numbers, got {size[1]}, {size[0]}")
     if raw.get("split") not in (None, "", "train", "validate", "test"):
         raise Refused("bad-image-entry", f"split must be train, validate or test, got {raw['split']!r}")
+    day = raw.get("study_day")
+    if day is not None and (not isinstance(day, int) or isinstance(day, bool) or day < 0):
+        raise Refused("bad-image-entry", f"study_day must be a whole number of days from 0 on, got {day!r}")
+    labels = raw.get("labels") or []
+    if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
+        raise Refused("bad-image-entry", f"labels must be a list of texts, got {labels!r}")
     _spacing(raw)
     file_name = posixpath.normpath(raw["file_name"])
     if not stem(file_name):
@@ -281,6 +287,8 @@ def _record(entry: _Entry, folder: str, dataset: str, findings: list[Finding]) -
         plane=text("plane"),
         view=text("view"),
         spacing_mm=_spacing(raw),
+        study_day=raw.get("study_day"),
+        labels=tuple(label_name(label) for label in raw.get("labels") or ()),
         source=Source(uri=f"{folder.rstrip('/')}/{entry.file_name}", reader="coco"),
         findings=tuple(findings),
     )

@@ -34,6 +34,9 @@ def test_one_nodule_gives_every_type_with_the_records_values():
         ("is-there", "yes"),
         ("is-there", "no"),
         ("how-many", "1"),
+        ("size", "3 mm"),
+        ("is-normal", "yes"),
+        ("is-normal", "no"),
     }
 
 
@@ -46,13 +49,13 @@ def test_an_image_without_findings_is_asked_about():
 
 def test_nothing_that_counts_on_absence_is_asked_of_an_incomplete_image():
     kinds = {question.type for question in ask(record([linked_nodule()]), complete=False)}
-    assert kinds & {"is-there", "how-many"} == set()
+    assert kinds & {"is-there", "how-many", "is-normal", "follow-up"} == set()
 
 
 def test_two_nodules_are_never_the_nodule():
     two = [linked_nodule(), linked_nodule(n=2, box_xyxy=(3.0, 8.0, 5.0, 10.0), organ="right_lung", side="right")]
     for question in ask(record(two)):
-        assert question.type not in ("organ", "side", "zone", "attribute", "which-is-larger")
+        assert question.type not in ("organ", "side", "zone", "attribute", "size", "which-is-larger", "relation")
         if question.type == "what":
             assert re.search("left lung|right lung", question.question)
 
@@ -97,3 +100,28 @@ def test_every_generated_question_passes_every_check():
     for one in (record(), record(findings), record(findings[:1]), record([finding("RBC", organ="unclear")])):
         for question in ask(one):
             assert verify.check(one, question) == (verify.CHECKS, None)
+
+
+def test_a_share_of_open_questions_becomes_multiple_choice_with_the_answer_among_four():
+    catalogue = Catalogue(("cardiomegaly", "effusion", "mass", "nodule"), ("frontal radiograph",))
+    asked = questions.ask(record([linked_nodule()]), catalogue, seed=0, limit=20, choices_share=1.0)
+    what = by_type(asked)["what"]
+    assert (what.closed, sorted(what.choices)) == (True, ["cardiomegaly", "effusion", "mass", "nodule"])
+    assert what.question.count(", ".join(what.choices)) == 1
+    assert by_type(asked)["side"].choices == ("left", "right")
+    assert verify.check(record([linked_nodule()]), what) == (verify.CHECKS, None)
+
+
+def test_difficulty_grows_with_inferences_small_lesions_and_company():
+    alone = by_type(ask(record([linked_nodule()])))
+    assert {kind: alone[kind].difficulty for kind in ("what", "side", "how-many")} == {
+        "what": 1, "side": 2, "how-many": 2}  # fmt: skip
+    tiny = by_type(ask(record([linked_nodule(box_xyxy=(12.0, 3.0, 13.0, 6.0))])))  # 3 of 400 px
+    assert (tiny["what"].difficulty, tiny["side"].difficulty) == (2, 3)
+    mass = linked_nodule(label="mass", n=2, box_xyxy=(3.0, 3.0, 8.0, 8.0), organ="right_lung", side="right")
+    assert by_type(ask(record([linked_nodule(), mass])))["side"].difficulty == 3
+
+
+def test_only_the_types_that_are_wanted():
+    asked = questions.ask(record([linked_nodule()]), CATALOGUE, seed=0, limit=20, types=("side", "zone"))
+    assert {question.type for question in asked} == {"side", "zone"}

@@ -1,0 +1,98 @@
+"""The stages of the build as Ray Data sees them: batches in, batches out. The work itself is :mod:`annotate`'s.
+
+Pixels travel as raw bytes beside their shape, records as JSON; both are views or plain text, never pickled objects.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from medclm.data import shards
+from medclm.data.annotate import aside, assemble, decode_record
+from medclm.data.boxes import encode_rle
+from medclm.data.records import Record
+from medclm.data.segmenters import make_segmenter
+from medclm.errors import MedclmError
+
+Batch = Any
+"""A Ray Data batch: column name to array; what a stage returns may hold lists too."""
+
+
+def decode(batch: Batch, window: str) -> Batch:
+    """Reads and renders the images of a batch; pixels travel on as raw bytes beside their shape.
+
+    Columns out: index, record (JSON), complete, reject (JSON, or "" for a good row), values (float32 bytes, bright is
+    high), shown (uint8 bytes), shape (JSON), window (JSON or "").
+    """
+    rows = [decode_record(Record.model_validate_json(text), window) for text in batch["record"]]
+    return {
+        "index": batch["index"],
+        "complete": batch["complete"],
+        "record": [row.record.model_dump_json() for row in rows],
+        "reject": [row.reject.model_dump_json() if row.reject else "" for row in rows],
+        "values": pa.array([row.values.tobytes() for row in rows], pa.large_binary()),
+        "shown": pa.array([row.shown.tobytes() for row in rows], pa.large_binary()),
+        "shape": [json.dumps(row.shown.shape) for row in rows],
+        "window": [row.window.model_dump_json() if row.window else "" for row in rows],
+    }
+
+
+class Segment:
+    """Actor: organ masks of a batch of pictures. The model is loaded once an actor.
+
+    Column added: ``organs``, JSON of {organ name: run-length string}.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self.segmenter = make_segmenter(spec)
+
+    def __call__(self, batch: Batch) -> Batch:
+        good = [i for i, reject in enumerate(batch["reject"]) if not reject]
+        pictures = [as_array(batch["shown"][i], batch["shape"][i]) for i in good]
+        ids = [json.loads(batch["record"][i])["image_id"] for i in good]
+        rejects = list(batch["reject"])
+        organs = [""] * len(batch["index"])
+        for i, masks in zip(good, self._masks(pictures, ids), strict=True):
+            if isinstance(masks, MedclmError):
+                record = Record.model_validate_json(batch["record"][i])
+                rejects[i] = aside(record, "segmenter-failed", str(masks)).model_dump_json()
+            else:
+                organs[i] = json.dumps({name: encode_rle(mask) for name, mask in sorted(masks.items())})
+        return {**batch, "reject": rejects, "organs": organs, "segmenter": [self.segmenter.name] * len(organs)}
+
+    def _masks(self, pictures: list[np.ndarray], ids: list[str]) -> list:
+        """Masks a picture, or the error of that picture; one bad picture does not cost the batch."""
+        try:
+            return self.segmenter(pictures, ids)
+        except MedclmError as error:
+            if len(pictures) == 1:
+                return [error]
+            return [self._masks([picture], [image_id])[0] for picture, image_id in zip(pictures, ids, strict=True)]
+
+
+def as_array(data: bytes, shape: str, dtype: type = np.uint8) -> np.ndarray:
+    """A read-only view of raw bytes as an array; ``shape`` is JSON."""
+    return np.frombuffer(data, dtype).reshape(json.loads(shape))
+
+
+def publish(batch: Batch, out: str, shard_rows: int) -> Batch:
+    """Writes one shard; a block is exactly one shard's rows, in order.
+
+    Raises:
+        MedclmError: the block holds rows of several shards (Ray broke the order).
+    """
+    index = [int(i) for i in batch["index"]]
+    shard = index[0] // shard_rows
+    if index != list(range(shard * shard_rows, shard * shard_rows + len(index))):
+        raise MedclmError("a block is not one shard", expected=f"rows of shard {shard} in order", got=index[:20])
+    records, rejects = [], []
+    for row in range(len(index)):
+        record, lost = assemble(batch, row)
+        records += [record] if record else []
+        rejects += lost
+    shards.write_shard(out, shard, records, rejects)
+    return {"shard": [shard], "images": [len(index)]}
