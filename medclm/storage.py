@@ -6,13 +6,16 @@ under a temporary name in the same directory and renamed, an object is stored by
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import os
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -21,6 +24,11 @@ from medclm.errors import MedclmError, UsageError
 
 EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 """Protocol to the package that fsspec needs for it."""
+TRIES, FIRST_WAIT_S = 5, 0.2
+"""How often a read or write is tried where storage fails now and then, and the first pause; 3 s of pauses in all."""
+_LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+_LASTING_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG}
+T = TypeVar("T")
 
 
 def open_fs(url: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -111,7 +119,7 @@ def read_bytes(url: str | Path) -> bytes:
     """
     fs, path = open_fs(url)
     try:
-        return fs.cat_file(path)
+        return _retried(lambda: fs.cat_file(path))
     except FileNotFoundError as error:
         raise MedclmError("a file does not exist", where=url) from error
     except OSError as error:
@@ -127,11 +135,27 @@ def write_atomic(url: str | Path, data: bytes) -> None:
     fs, path = open_fs(url)
     try:
         if isinstance(fs, LocalFileSystem):
-            _write_renamed(Path(path), data)
+            _retried(lambda: _write_renamed(Path(path), data))
         else:
-            fs.pipe_file(path, data)
+            _retried(lambda: fs.pipe_file(path, data))
     except OSError as error:
         raise MedclmError("a file cannot be written", where=url, got=error) from error
+
+
+def _retried(call: Callable[[], T]) -> T:
+    """The result of ``call``; a fault that may pass is waited out, :data:`TRIES` times in all, twice as long each time.
+
+    Whole reads and whole writes are safe to repeat. A path that is missing, forbidden or of the wrong kind, and a disk
+    that is full, fail at once: trying again would not help.
+    """
+    for attempt in range(TRIES):
+        try:
+            return call()
+        except OSError as error:
+            if isinstance(error, _LASTING) or error.errno in _LASTING_ERRNO or attempt == TRIES - 1:
+                raise
+            time.sleep(FIRST_WAIT_S * 2**attempt)
+    raise AssertionError("the last try returns or raises")
 
 
 def _write_renamed(path: Path, data: bytes) -> None:

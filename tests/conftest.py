@@ -25,7 +25,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster():
+def s3():
+    """An S3 server on loopback; see tests/s3.py. Its address and keys are in the environment, also of Ray's workers."""
+    from tests.s3 import Storage
+
+    storage = Storage()
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    before = {name: os.environ.get(name) for name in (*keys, "AWS_ENDPOINT_URL")}
+    os.environ.update(keys, AWS_ENDPOINT_URL=storage.url)
+    yield storage
+    storage.stop()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3):
     """One local Ray with 4 logical CPUs, shared by every test that needs Ray."""
     import ray
 

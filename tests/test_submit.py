@@ -149,7 +149,7 @@ def test_the_same_command_is_refused_while_it_runs_and_can_be_stopped(head, toke
     assert again.submission_id == f"{first.submission_id}-2", "an ended job's command gets the next id"
 
 
-def test_a_data_build_runs_as_a_job(head, token, tmp_path):
+def test_a_data_build_and_a_training_run_as_jobs(head, token, tmp_path):
     from medclm.data import shards
     from medclm.samples.phantom import write_phantom
 
@@ -165,6 +165,12 @@ def test_a_data_build_runs_as_a_job(head, token, tmp_path):
     result = submit.submit(command, head, root=tmp_path / "empty", say=print)
     assert result.exit_code == 0
     assert shards.read_manifest(f"{tmp_path}/built")["rows"] == 6
+    tiny = {"image_size": 32, "vision_width": 16, "vision_layers": 1, "text_width": 16, "text_layers": 2, "heads": 2}
+    settings = [f"model.tiny.{key}={value}" for key, value in tiny.items()]
+    command = ["train", "--data", f"{tmp_path}/built", "--out", f"{tmp_path}/run", "steps=2", "batch_size=2", *settings]
+    result = submit.submit(command, head, root=tmp_path / "empty", say=print)
+    assert result.exit_code == 0
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
 def test_wrong_and_missing_tokens_are_explained(head, token, stand_in):
