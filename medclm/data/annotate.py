@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from medclm import storage
-from medclm.data import boxes, images, link, questions, verify
+from medclm.data import images, link, questions, verify
 from medclm.data.questions import Catalogue
 from medclm.data.records import Image, Record, Window
 from medclm.data.rejects import Reject, RejectReason
@@ -109,7 +109,7 @@ class Annotate:
         window = Window.model_validate_json(batch["window"][i]) if batch["window"][i] else None
         png = images.encode_png(shown)
         image = Image(bytes=png, format="png", width=shape[1], height=shape[0], window=window)
-        masks = {name: boxes.decode_rle(rle, tuple(shape[:2])) for name, rle in json.loads(batch["organs"][i]).items()}
+        masks = unpack_masks(json.loads(batch["organs"][i]), batch["masks"][i], (shape[0], shape[1]))
         try:
             record = self.linked(record.model_copy(update={"image": image}), values, masks, batch["segmenter"][i])
         except ValidationError as error:
@@ -140,6 +140,18 @@ class Annotate:
             else:
                 kept.append(question.model_copy(update={"checks": checks}))
         return record.model_copy(update={"questions": tuple(kept)}), lost
+
+
+def pack_masks(masks: link.Masks) -> bytes:
+    """(H, W) bool masks of one size, in the order of their names, as one bit a pixel without gaps."""
+    return np.packbits(np.stack([masks[name] for name in sorted(masks)])).tobytes() if masks else b""
+
+
+def unpack_masks(names: list[str], packed: bytes, size_hw: tuple[int, int]) -> link.Masks:
+    """The inverse of :func:`pack_masks`; ``names`` are sorted."""
+    shape = (len(names), *size_hw)
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=int(np.prod(shape)))
+    return dict(zip(names, bits.view(bool).reshape(shape), strict=True))
 
 
 def assemble(batch: dict[str, Any], row: int) -> tuple[Record | None, list[Reject]]:

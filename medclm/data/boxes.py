@@ -131,23 +131,24 @@ def _pixels_of_rle(counts: str) -> int:
 
     pycocotools does not check the sum and writes past its buffer where it is too large, hence this check.
     """
-    runs: list[int] = []
-    value = shift = 0
-    for char in counts:
-        digit = ord(char) - 48
-        if not 0 <= digit < 64:
-            raise ValueError(f"character {char!r} is not of a run-length code")
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift or any(run < 0 for run in runs):
-        raise ValueError("the run-length code is cut off or has a negative run")
-    return sum(runs)
+    digits = np.frombuffer(counts.encode("utf-8"), np.uint8).astype(np.int64) - 48
+    if ((digits < 0) | (digits > 63)).any():
+        raise ValueError("a character is not of a run-length code")
+    last = (digits & 32) == 0  # of a number
+    if not len(digits) or not last[-1]:
+        raise ValueError("the run-length code is empty or cut off")
+    starts = np.flatnonzero(np.r_[True, last[:-1]])
+    shift = 5 * (np.arange(len(digits)) - np.repeat(starts, np.diff(np.r_[starts, len(digits)])))
+    if shift.max() > 30:
+        raise ValueError("a run is longer than any picture")
+    runs = np.add.reduceat((digits & 31) << shift, starts)
+    negative = (digits[last] & 16) != 0
+    runs[negative] -= np.int64(1) << (shift[last][negative] + 5)
+    for chain in (runs[1::2], runs[2::2]):  # the first three runs are themselves, later ones differences
+        np.cumsum(chain, out=chain)
+    if (runs < 0).any():
+        raise ValueError("the run-length code has a negative run")
+    return int(runs.sum())
 
 
 def rle_from_counts(counts: Sequence[int], size_hw: tuple[int, int]) -> str:

@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from medclm.data import shards
-from medclm.data.annotate import aside, assemble, decode_record
-from medclm.data.boxes import encode_rle
+from medclm.data.annotate import aside, assemble, decode_record, pack_masks
 from medclm.data.records import Record
 from medclm.data.segmenters import make_segmenter
 from medclm.errors import MedclmError
@@ -44,7 +43,7 @@ def decode(batch: Batch, window: str) -> Batch:
 class Segment:
     """Actor: organ masks of a batch of pictures. The model is loaded once an actor.
 
-    Column added: ``organs``, JSON of {organ name: run-length string}.
+    Columns added: ``organs``, JSON list of names; ``masks``, one bit a pixel (:func:`pack_masks`); ``segmenter``.
     """
 
     def __init__(self, spec: str) -> None:
@@ -55,14 +54,15 @@ class Segment:
         pictures = [as_array(batch["shown"][i], batch["shape"][i]) for i in good]
         ids = [json.loads(batch["record"][i])["image_id"] for i in good]
         rejects = list(batch["reject"])
-        organs = [""] * len(batch["index"])
+        organs, packed = ["[]"] * len(rejects), [b""] * len(rejects)
         for i, masks in zip(good, self._masks(pictures, ids), strict=True):
             if isinstance(masks, MedclmError):
                 record = Record.model_validate_json(batch["record"][i])
                 rejects[i] = aside(record, "segmenter-failed", str(masks)).model_dump_json()
             else:
-                organs[i] = json.dumps({name: encode_rle(mask) for name, mask in sorted(masks.items())})
-        return {**batch, "reject": rejects, "organs": organs, "segmenter": [self.segmenter.name] * len(organs)}
+                organs[i], packed[i] = json.dumps(sorted(masks)), pack_masks(masks)
+        columns = {"organs": organs, "masks": pa.array(packed, pa.large_binary())}
+        return {**batch, "reject": rejects, **columns, "segmenter": [self.segmenter.name] * len(organs)}
 
     def _masks(self, pictures: list[np.ndarray], ids: list[str]) -> list:
         """Masks a picture, or the error of that picture; one bad picture does not cost the batch."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 
 from medclm.data import anatomy
 from medclm.data.questions import NO_FINDING
@@ -160,11 +161,14 @@ def _named(text: str, record: Record) -> set[str]:
     lower = text.lower()
     before = record.prior.findings if record.prior else ()
     labels = {*anatomy.findings(), *record.labels, *(finding.label for finding in (*record.findings, *before))}
-    return {
-        label
-        for label in labels
-        if re.search(rf"\b({re.escape(label.lower())}|{re.escape(anatomy.finding_text(label, 2).lower())})\b", lower)
-    }
+    return {label for label in labels if _pattern(label).search(lower)}
+
+
+@cache
+def _pattern(label: str) -> re.Pattern[str]:
+    """Finds a finding's name in lower-case text, singular or plural, as whole words."""
+    names = (label.lower(), anatomy.finding_text(label, 2).lower())
+    return re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
 
 
 def _organ_named(text: str, record: Record) -> str | None:

@@ -47,9 +47,10 @@ def inner_point(mask: np.ndarray) -> tuple[int, int] | None:
 
     if not mask.any():
         return None
-    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    left, top, right, bottom = (int(v) for v in boxes.box_from_mask(mask))
+    depth = distance_transform_edt(np.pad(mask[top:bottom, left:right], 1))[1:-1, 1:-1]
     row, col = np.unravel_index(int(depth.argmax()), depth.shape)
-    return (int(row), int(col)) if depth[row, col] >= 2 else None
+    return (top + int(row), left + int(col)) if depth[row, col] >= 2 else None
 
 
 def about_normality(record: Record, rng: random.Random) -> Iterator[Draft]:

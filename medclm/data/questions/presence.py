@@ -53,7 +53,7 @@ def _in_organ(record: Record, rng: random.Random) -> Iterator[Draft]:
     yield Draft("is-there", "yes", steps, (finding,), YES_NO, blanks, wording="is-there_in")
     other = organ_text(rng.choice(free))
     steps = survey(record, f"So the {other} holds no {name}.")
-    yield Draft("is-there", "no", steps, tuple(same), YES_NO, (*_blanks(name), ("organ", other)), wording="is-there_in")
+    yield Draft("is-there", "no", steps, (), YES_NO, (*_blanks(name), ("organ", other)), wording="is-there_in")
 
 
 def leaves(record: Record) -> list[Organ]:
