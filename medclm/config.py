@@ -51,10 +51,11 @@ class BuildConfig(_Config):
     """Only these types are asked; empty: all."""
     choices_share: float = Field(0.2, ge=0, le=1)
     """Share of the open questions that become multiple choice."""
-    keep_ids: bool = False
-    """Keep patient and study ids as they are; else they become keyed hashes."""
+    ids: Literal["hash", "hash-all", "keep"] = "hash"
+    """``hash``: patient and study ids and file addresses become keyed hashes, wherever they occur; ``hash-all``: image
+    ids too; ``keep``: everything stays as the source has it."""
     id_key_file: str = ""
-    """File with the key of the hashes, at least 16 bytes; empty: ``MEDCLM_ID_KEY``, else a key of this build."""
+    """File with the key of the hashes, at least 16 bytes; empty: ``MEDCLM_ID_KEY``, else this user's own key."""
     text_overlay: Literal["reject", "keep"] = "reject"
     """What happens to a picture that says, or shows, that text is burned into it."""
     seed: int = 0

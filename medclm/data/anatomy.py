@@ -1,12 +1,14 @@
 """The closed vocabulary of organs and findings: parents, sides, synonyms, and which organ can hold which finding.
 
-The facts live in ``organs.yaml`` and ``findings.yaml`` beside this file; this module only looks them up.
+Organs live in ``organs.yaml`` beside this file, findings in ``knowledge/findings``; this module only looks them up.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ class FindingTerm:
     synonyms: tuple[str, ...]
 
 
-def _normal(name: str) -> str:
+def normal_name(name: str) -> str:
+    """A name as the look-ups compare it: lower case, underscores as blanks, single blanks."""
     return " ".join(name.lower().replace("_", " ").split())
 
 
@@ -91,39 +94,59 @@ def organs() -> dict[str, OrganTerm]:
 @cache
 def findings() -> dict[str, FindingTerm]:
     """Every finding by its name."""
-    document = yaml.safe_load((_HERE / "findings.yaml").read_text())
+    from medclm.data.knowledge.base import knowledge_base  # the base checks its organs against this module
+
     return {
-        name: FindingTerm(name, entry["plural"], tuple(entry["organs"]), tuple(entry["synonyms"]))
-        for name, entry in document["findings"].items()
+        name: FindingTerm(name, finding.plural, finding.organs, finding.synonyms)
+        for name, finding in knowledge_base().findings.items()
     }
 
 
 @cache
 def _organ_index() -> dict[str, str]:
-    index = {_normal(term.name): term.name for term in organs().values()}
+    index = {normal_name(term.name): term.name for term in organs().values()}
     for term in organs().values():
         for synonym in term.synonyms:
-            index.setdefault(_normal(synonym), term.name)
+            index.setdefault(normal_name(synonym), term.name)
     return index
 
 
 @cache
 def _finding_index() -> dict[str, str]:
-    index = {_normal(name): name for name in findings()}
-    for term in findings().values():
-        for synonym in (*term.synonyms, term.plural):
-            index.setdefault(_normal(synonym), term.name)
-    return index
+    return {
+        normal_name(word): term.name
+        for term in findings().values()
+        for word in (term.name, term.plural, *term.synonyms)
+    }
 
 
 def organ_name(raw: str) -> str | None:
     """The vocabulary's name for an organ as some tool writes it ("lung_lower_lobe_left"), or None if it is unknown."""
-    return _organ_index().get(_normal(raw))
+    return _organ_index().get(normal_name(raw))
 
 
 def finding_name(raw: str) -> str | None:
     """The vocabulary's name for a finding as some dataset writes it ("Pleural effusion"), or None if it is unknown."""
-    return _finding_index().get(_normal(raw))
+    return _finding_index().get(normal_name(raw))
+
+
+def findings_named(text: str, others: Iterable[str] = ()) -> set[str]:
+    """The findings that a text names, singular or plural: of the vocabulary, and those of ``others``.
+
+    The longest name counts: "a pericardial effusion" names no effusion.
+    """
+    names, pattern = _names_in_text(frozenset(others).difference(findings()))
+    return {names[found] for found in pattern.findall(text.lower())}
+
+
+@lru_cache(maxsize=256)
+def _names_in_text(others: frozenset[str]) -> tuple[dict[str, str], re.Pattern[str]]:
+    """Findings by each name in lower case, and the pattern that finds those names, the longest first."""
+    names = {word.lower(): term.name for term in findings().values() for word in (term.name, term.plural)}
+    for other in sorted(others):
+        names |= {word.lower(): other for word in (finding_text(other, 2), other)}
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    return names, re.compile(rf"\b(?:{'|'.join(map(re.escape, longest_first))})\b")
 
 
 def organ_path(name: str) -> tuple[str, ...]:

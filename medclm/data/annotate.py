@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from medclm import storage
 from medclm.data import images, link, questions, verify
+from medclm.data.privacy import pseudonymise, pseudonymise_reject
 from medclm.data.questions import Catalogue
 from medclm.data.records import Image, Record, Window
 from medclm.data.rejects import Reject, RejectReason
@@ -85,10 +86,20 @@ class Annotate:
     of JSON).
     """
 
-    def __init__(self, catalogue: Catalogue, asking: dict[str, Any], min_coverage: float, linking: str) -> None:
-        """``asking``: seed, limit, choices_share and types of :func:`medclm.data.questions.ask`."""
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        asking: dict[str, Any],
+        min_coverage: float = 0.5,
+        linking: str = "coverage",
+        key: bytes | None = None,
+        hash_image_ids: bool = False,
+    ) -> None:
+        """``asking``: seed, limit, choices_share and types of :func:`medclm.data.questions.ask`. ``key``: of the
+        hashes that ids become (:mod:`medclm.data.privacy`); None keeps the ids."""
         self.catalogue, self.asking = catalogue, asking
         self.min_coverage, self.linking = min_coverage, linking
+        self.key, self.hash_image_ids = key, hash_image_ids
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         rows = [self._row(batch, i) for i in range(len(batch["index"]))]
@@ -100,9 +111,9 @@ class Annotate:
         }
 
     def _row(self, batch: dict[str, Any], i: int) -> tuple[str, bytes, list[Reject]]:
-        if batch["reject"][i]:
-            return "", b"", [Reject.model_validate_json(batch["reject"][i])]
         record = Record.model_validate_json(batch["record"][i])
+        if batch["reject"][i]:
+            return "", b"", [self._anonymous(Reject.model_validate_json(batch["reject"][i]), record)]
         shape = json.loads(batch["shape"][i])
         shown = np.frombuffer(batch["shown"][i], np.uint8).reshape(shape)
         values = np.frombuffer(batch["values"][i], np.float32).reshape(shape[:2])
@@ -111,11 +122,17 @@ class Annotate:
         image = Image(bytes=png, format="png", width=shape[1], height=shape[0], window=window)
         masks = unpack_masks(json.loads(batch["organs"][i]), batch["masks"][i], (shape[0], shape[1]))
         try:
-            record = self.linked(record.model_copy(update={"image": image}), values, masks, batch["segmenter"][i])
+            done = self.linked(record.model_copy(update={"image": image}), values, masks, batch["segmenter"][i])
         except ValidationError as error:
-            return "", b"", [aside(record, "row-failed", str(error))]
-        record, lost = self.asked(record, bool(batch["complete"][i]))
-        return record.model_dump_json(exclude={"image": {"bytes"}}), png, lost
+            return "", b"", [self._anonymous(aside(record, "row-failed", str(error)), record)]
+        done, lost = self.asked(done, bool(batch["complete"][i]))
+        lost = [self._anonymous(reject, record) for reject in lost]
+        if self.key is not None:
+            done = pseudonymise(done, self.key, self.hash_image_ids)
+        return done.model_dump_json(exclude={"image": {"bytes"}}), png, lost
+
+    def _anonymous(self, reject: Reject, record: Record) -> Reject:
+        return reject if self.key is None else pseudonymise_reject(reject, self.key, record, self.hash_image_ids)
 
     def linked(self, record: Record, values: np.ndarray, masks: link.Masks, segmenter: str) -> Record:
         """``record`` with its organs and its findings linked; ``masks`` are (height, width) bool by organ name."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from medclm import session, storage
 from medclm.config import BuildConfig
-from medclm.data import card, shards
+from medclm.data import card, privacy, shards
 from medclm.data.annotate import Annotate
 from medclm.data.plan import Plan, claim, make_plan, reasons
 from medclm.data.rejects import Reject
@@ -49,14 +49,21 @@ def build(config: BuildConfig, progress: Progress | None = None) -> dict[str, An
     done = shards.finished_shards(config.out)
     todo = [index for index in range(total) if index not in done]
     if todo:
-        shards.write_rejects(config.out, "reader", plan.rejects)
+        key = None if config.ids == "keep" else privacy.load_key(config.id_key_file or None)
+        shards.write_rejects(config.out, "reader", _anonymous(plan.rejects, key, config))
         with session.ray_session():
-            _stream(config, plan, todo, progress)
+            _stream(config, plan, todo, key, progress)
     found = {"reader_rejects": reasons(plan.rejects), "reader_notes": list(plan.notes[:100])}
     manifest = shards.write_manifest(config.out, {**plan.description, **found})
     card.write_card(config.out, manifest)
     _check_failed_share(manifest, plan.rejects, len(plan.rows), config)
     return manifest
+
+
+def _anonymous(rejects: list[Reject], key: bytes | None, config: BuildConfig) -> list[Reject]:
+    if key is None:
+        return rejects
+    return [privacy.pseudonymise_reject(reject, key, None, config.ids == "hash-all") for reject in rejects]
 
 
 def _check_failed_share(manifest: dict[str, Any], rejects: list[Reject], records: int, config: BuildConfig) -> None:
@@ -72,7 +79,7 @@ def _check_failed_share(manifest: dict[str, Any], rejects: list[Reject], records
         )
 
 
-def _stream(config: BuildConfig, plan: Plan, todo: list[int], progress: Progress | None) -> None:
+def _stream(config: BuildConfig, plan: Plan, todo: list[int], key: bytes | None, progress: Progress | None) -> None:
     """Runs the shards ``todo`` through Ray Data; the driver sees one small row a shard."""
     import ray
 
@@ -80,13 +87,7 @@ def _stream(config: BuildConfig, plan: Plan, todo: list[int], progress: Progress
     _check_room(ray.cluster_resources(), config, gpus)
     rows = config.shard_rows
     planned = [n for shard in todo for n in range(shard * rows, min((shard + 1) * rows, len(plan.rows)))]
-    table = pa.table(
-        {
-            "index": planned,
-            "record": [plan.rows[n][0] for n in planned],
-            "complete": [plan.rows[n][1] for n in planned],
-        }
-    )
+    table = plan_table(plan, planned)
     block = max(config.batch_size, min(rows, len(planned) // MOST_BLOCKS))
     asking = {
         "seed": config.seed,
@@ -113,6 +114,8 @@ def _stream(config: BuildConfig, plan: Plan, todo: list[int], progress: Progress
                     "asking": asking,
                     "min_coverage": config.min_coverage,
                     "linking": config.linking,
+                    "key": key,
+                    "hash_image_ids": config.ids == "hash-all",
                 },
                 compute=actors(size=config.annotator_actors),
                 batch_size=config.batch_size,
@@ -125,6 +128,17 @@ def _stream(config: BuildConfig, plan: Plan, todo: list[int], progress: Progress
             finished += receipt["images"]
             if progress:
                 progress(finished, len(plan.rows))
+
+
+def plan_table(plan: Plan, rows: list[int]) -> pa.Table:
+    """The rows of a plan as the first stage takes them: index, record (JSON without pixels), complete."""
+    return pa.table(
+        {
+            "index": rows,
+            "record": [plan.rows[n][0] for n in rows],
+            "complete": [plan.rows[n][1] for n in rows],
+        }
+    )
 
 
 def _check_room(resources: dict[str, float], config: BuildConfig, gpus: float) -> None:

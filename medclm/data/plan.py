@@ -11,7 +11,7 @@ from typing import Any
 
 from medclm import __version__, storage
 from medclm.config import BuildConfig
-from medclm.data import readers
+from medclm.data import harmonise, knowledge, readers
 from medclm.data.priors import with_priors
 from medclm.data.questions import Catalogue
 from medclm.data.readers.base import stem
@@ -83,7 +83,8 @@ def _describe(config: BuildConfig, rows: list[tuple[str, bool]]) -> dict[str, An
     digest = hashlib.sha256()
     for row, complete in rows:
         digest.update(f"{row}{complete:d}\n".encode())
-    what = {"config": content, "rows_sha256": digest.hexdigest(), "medclm_version": __version__}
+    knowing = {"knowledge_sha256": knowledge.content_hash(), "labels_sha256": harmonise.content_hash()}
+    what = {"config": content, "rows_sha256": digest.hexdigest(), **knowing, "medclm_version": __version__}
     return {**what, "fingerprint": storage.fingerprint(what)}
 
 

@@ -113,10 +113,10 @@ def conclusion_step(text: str) -> Step:
     return Step(step="conclusion", text=text)
 
 
-def explain(record: Record, finding: Finding, conclusion: str) -> tuple[Step, ...]:
-    """All steps of a question about one finding of ``record``."""
+def explain(record: Record, finding: Finding, conclusion: str, *knowledge: Step | None) -> tuple[Step, ...]:
+    """All steps of a question about one finding of ``record``; ``knowledge``: steps that cite facts of the base."""
     steps = [seed_step(finding), view_step(record), organ_step(record, finding), appearance_step(finding)]
-    steps += [relation_step(record), conclusion_step(conclusion)]
+    steps += [relation_step(record), *knowledge, conclusion_step(conclusion)]
     return tuple(step for step in steps if step is not None)
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
 
 from medclm.data import anatomy
+from medclm.data.knowledge.ask import right_answers
+from medclm.data.knowledge.steps import STEP, check_step
 from medclm.data.questions import NO_FINDING
 from medclm.data.questions.follow_up import change_of
 from medclm.data.questions.lesions import direction_of, direction_text
@@ -17,7 +18,7 @@ from medclm.data.rationale import annotated, place_text, size_text, view_text
 from medclm.data.records import Finding, Question, Record
 
 _SIDE = re.compile(r"\b(left|right)\b")
-CHECKS = ("answer", "boxes", "leak", "findings", "sides")
+CHECKS = ("answer", "boxes", "leak", "findings", "sides", "knowledge")
 
 
 def check(record: Record, question: Question) -> tuple[tuple[str, ...], str | None]:
@@ -28,6 +29,7 @@ def check(record: Record, question: Question) -> tuple[tuple[str, ...], str | No
     * leak: an open question does not contain its answer
     * findings: the reasoning names no finding that the record does not have, but for one the question asks about
     * sides: the reasoning says no side that neither the findings nor the organs asked about have
+    * knowledge: a step that cites facts says just what they say, and they are about the finding
     """
     problem = (
         _answer(record, question)
@@ -35,6 +37,7 @@ def check(record: Record, question: Question) -> tuple[tuple[str, ...], str | No
         or _leak(question)
         or _findings(record, question)
         or _sides(record, question)
+        or _knowledge(record, question)
     )
     return ((), problem) if problem else (CHECKS, None)
 
@@ -110,6 +113,9 @@ _RIGHT: dict[str, Callable[[Record, Question, list[Finding]], set[str]]] = {
     "follow-up": _change,
     "view": lambda record, question, about: {view_text(record)},
     "which-organ": lambda record, question, about: {anatomy.organ_text(organ.name) for organ in record.organs},
+    "knowledge": lambda record, question, about: right_answers(
+        record.findings, [o.name for o in record.organs], question
+    ),
     "vqa": lambda record, question, about: {question.answer} - {""},
 }
 """Question type to the answers that the record allows."""
@@ -132,12 +138,15 @@ def _leak(question: Question) -> str | None:
 
 
 def _findings(record: Record, question: Question) -> str | None:
-    text = " ".join(step.text for step in question.reasoning)
+    text = _observed(question)
     for finding in record.findings:  # "calcification absent" is a rating of the nodule, not a finding
         for key, value in annotated(finding).items():
             text = text.replace(f"{key} {value}", "").replace(f"{key} is {value}", "")
     told = _named(text, record)
-    foreign = told - {f.label for f in record.findings} - _named(question.question, record)
+    asked = " ".join((question.question, *(question.choices or ())))
+    foreign = told - {*record.labels, *(f.label for f in record.findings)} - _named(asked, record)
+    if question.type == "knowledge":
+        foreign -= _named(question.answer, record)
     return f"findings: the reasoning names {sorted(foreign)}, which the record does not have" if foreign else None
 
 
@@ -152,23 +161,29 @@ def _sides(record: Record, question: Question) -> str | None:
         allowed |= set(_SIDE.findall(question.question))
     elif question.type == "relation":
         allowed |= set(_SIDE.findall(question.answer))
-    told = set(_SIDE.findall(" ".join(step.text for step in question.reasoning)))
+    elif question.type == "knowledge":
+        allowed |= {organ.side for organ in record.organs}
+    told = set(_SIDE.findall(_observed(question)))
     return f"sides: the reasoning says {sorted(told - allowed)}" if told - allowed else None
+
+
+def _knowledge(record: Record, question: Question) -> str | None:
+    about = _about(record, question)
+    one = about[0] if len(about) == 1 else None
+    faults = (check_step(step, one) for step in question.reasoning if step.facts or step.step == STEP)
+    return next((f"knowledge: {fault}" for fault in faults if fault), None)
+
+
+def _observed(question: Question) -> str:
+    """What the reasoning says of this picture: every step but those that quote the knowledge base."""
+    return " ".join(step.text for step in question.reasoning if step.step != STEP)
 
 
 def _named(text: str, record: Record) -> set[str]:
     """The findings that ``text`` names, singular or plural: of the vocabulary, and of the record's own labels."""
-    lower = text.lower()
     before = record.prior.findings if record.prior else ()
-    labels = {*anatomy.findings(), *record.labels, *(finding.label for finding in (*record.findings, *before))}
-    return {label for label in labels if _pattern(label).search(lower)}
-
-
-@cache
-def _pattern(label: str) -> re.Pattern[str]:
-    """Finds a finding's name in lower-case text, singular or plural, as whole words."""
-    names = (label.lower(), anatomy.finding_text(label, 2).lower())
-    return re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
+    own = (finding.label for finding in (*record.findings, *before))
+    return anatomy.findings_named(text, [*record.labels, *own])
 
 
 def _organ_named(text: str, record: Record) -> str | None:

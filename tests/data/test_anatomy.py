@@ -47,3 +47,22 @@ def test_the_vocabulary_is_closed():
     for name, term in names.items():
         if name.startswith(("left_", "right_")):
             assert term.side == name.split("_")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("A pericardial effusion and two Nodules.", {"pericardial effusion", "nodule"}),
+        ("The bone lesion, not the lesion.", {"bone lesion", "lesion"}),
+        ("Massive, cystic and calcified.", set()),
+        ("An RBC beside it.", {"RBC"}),
+    ],
+)
+def test_the_longest_name_counts(text, names):
+    assert anatomy.findings_named(text, ["RBC"]) == names
+
+
+def test_a_diagnosis_and_its_sign_are_two_findings():
+    assert anatomy.finding_name("Pneumonia") == "pneumonia"
+    assert anatomy.finding_name("air space consolidation") == "consolidation"
+    assert anatomy.finding_name("Infiltration") == "opacity"

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from medclm.config import BuildConfig
@@ -114,6 +115,23 @@ def test_a_killed_build_continues_to_the_same_content(built, phantom, tmp_path):
     with pytest.raises(UsageError, match="not finished"):
         shards.read_manifest(str(tmp_path))
     assert pipeline.build(settings)["content_hash"] == built[1]["content_hash"]
+
+
+@pytest.mark.parametrize("stage", ["Segment", "Annotate"])
+def test_a_killed_actor_is_started_again_and_nothing_is_lost_or_doubled(built, phantom, tmp_path, stage):
+    killed: list[int] = []
+
+    def kill_one(done: int, total: int) -> None:
+        if not killed:
+            workers = [p for p in psutil.process_iter(["cmdline"]) if stage in " ".join(p.info["cmdline"] or ())]
+            workers = [p for p in workers if p.info["cmdline"][0].startswith("ray::")]
+            os.kill(workers[0].pid, signal.SIGKILL)
+            killed.append(workers[0].pid)
+
+    manifest = pipeline.build(config(phantom, tmp_path, shard_rows=2, batch_size=2), kill_one)
+    assert killed
+    assert (manifest["rows"], manifest["rejected"]) == (IMAGES, {})
+    assert manifest["content_hash"] == built[1]["content_hash"]
 
 
 def test_bad_input_is_set_aside_and_everything_else_is_kept(ray_cluster, phantom, tmp_path):

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from medclm.data.questions.draft import Catalogue, Draft, templates
 from medclm.data.questions.follow_up import about_change
+from medclm.data.questions.knowledge import about_knowledge
 from medclm.data.questions.lesions import about_findings
 from medclm.data.questions.normal import about_anatomy, about_normality, about_view
 from medclm.data.questions.presence import NO_FINDING, about_presence, about_whole
@@ -64,6 +65,7 @@ def _drafts(record: Record, catalogue: Catalogue, rng: random.Random, complete: 
     yield from about_findings(record, catalogue)
     yield from about_anatomy(record, rng)
     yield from about_view(record, catalogue)
+    yield from about_knowledge(record, rng)
     if complete:
         yield from about_presence(record, catalogue, rng)
         if not record.labels:  # a label without a box is a finding that counts and "nothing" do not know of
@@ -92,11 +94,20 @@ def _kept(drafts: list[Draft], limit: int, rng: random.Random) -> list[Draft]:
 
 
 def _units(drafts: list[Draft]) -> list[list[Draft]]:
-    """Drafts that belong together: the yes and the no of a presence question; every other draft alone."""
+    """Drafts that belong together: the yes and the no of one thing; every other draft alone."""
     units: dict[object, list[Draft]] = {}
     for n, draft in enumerate(drafts):
-        units.setdefault(draft.wording or draft.type if draft.type == "is-there" else n, []).append(draft)
+        units.setdefault(_pair(draft) or n, []).append(draft)
     return list(units.values())
+
+
+def _pair(draft: Draft) -> tuple | None:
+    """What the yes and the no of a presence question, or of a sign, have in common; None for any other draft."""
+    if draft.type == "is-there":
+        return ("is-there", draft.wording)
+    if draft.wording == "knowledge_sign":
+        return ("sign", tuple(fact for step in draft.reasoning for fact in step.facts))
+    return None
 
 
 def _with_choices(draft: Draft, share: float, rng: random.Random) -> Draft:

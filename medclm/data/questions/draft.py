@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from medclm.data.knowledge import ask
 from medclm.data.rationale import view_text
 from medclm.data.records import Finding, QuestionType, Record, Step
 
@@ -76,4 +77,5 @@ class Catalogue:
 def templates() -> dict[str, list[str]]:
     """The wordings by question type or by :attr:`Draft.wording`."""
     document = yaml.safe_load((Path(__file__).parent / "templates.yaml").read_text())
+    document |= {f"knowledge_{kind}": wordings for kind, wordings in ask.templates().items()}
     return {key: value for key, value in document.items() if key != "version"}

@@ -7,6 +7,8 @@ from typing import Literal
 
 from medclm.data import anatomy, boxes
 from medclm.data.anatomy import finding_text, organ_text
+from medclm.data.knowledge import not_deniable
+from medclm.data.knowledge.steps import definition_step, sign_steps
 from medclm.data.questions.draft import Catalogue, Draft
 from medclm.data.rationale import a, annotated, explain, place_text, size_text, survey
 from medclm.data.records import Finding, Record
@@ -26,10 +28,10 @@ def about_findings(record: Record, catalogue: Catalogue) -> Iterator[Draft]:
         name, place = finding_text(finding.label), place_text(finding)
         wrong = other_findings(record, finding, catalogue)
         if len(labels) == 1:
-            steps = explain(record, finding, f"The finding is {a(name)}.")
+            steps = explain(record, finding, f"The finding is {a(name)}.", definition_step(finding.label))
             yield Draft("what", name, steps, (finding,), distractors=wrong)
         elif place and places.count(place) == 1:
-            steps = explain(record, finding, f"The finding in {place} is {a(name)}.")
+            steps = explain(record, finding, f"The finding in {place} is {a(name)}.", definition_step(finding.label))
             blanks = (("organ", place.removeprefix("the ")),)
             yield Draft("what", name, steps, (finding,), blanks=blanks, wording="what_in", distractors=wrong)
         if labels.count(finding.label) == 1:  # otherwise "the nodule" would not say which
@@ -39,7 +41,7 @@ def about_findings(record: Record, catalogue: Catalogue) -> Iterator[Draft]:
 
 def other_findings(record: Record, finding: Finding, catalogue: Catalogue) -> tuple[str, ...]:
     """Findings of the dataset that the image does not have; those that the same organ can hold come first."""
-    there = {f.label for f in record.findings} | set(record.labels)
+    there = not_deniable({*(f.label for f in record.findings), *record.labels})
     absent = [label for label in catalogue.labels if label not in there]
     host = finding.organ if finding.organ in anatomy.organs() else None
     absent.sort(key=lambda label: (host is None or not anatomy.is_admissible(label, host), label))
@@ -64,7 +66,7 @@ def _about_one(record: Record, finding: Finding, catalogue: Catalogue) -> Iterat
         steps = explain(record, finding, f"The size is {size}.")
         yield Draft("size", size, steps, (finding,), None, blanks, distractors=_other_sizes(finding.size_mm))
     for key, value in annotated(finding).items():
-        steps = explain(record, finding, f"The {key} is {value}.")
+        steps = explain(record, finding, f"The {key} is {value}.", *sign_steps(finding))
         wrong = tuple(v for v in catalogue.values_of(key) if v != value)
         more = (*blanks, ("attribute", key))
         yield Draft("attribute", value, steps, (finding,), None, more, distractors=wrong)

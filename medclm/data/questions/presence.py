@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from medclm.data import anatomy
 from medclm.data.anatomy import finding_text, organ_text
+from medclm.data.knowledge import not_deniable
 from medclm.data.questions.draft import Catalogue, Draft
 from medclm.data.rationale import a, explain, place_text, survey
 from medclm.data.records import UNCLEAR, Organ, Record
@@ -23,7 +24,7 @@ MOST_COUNTED = 9
 def about_presence(record: Record, catalogue: Catalogue, rng: random.Random) -> Iterator[Draft]:
     """One "no" an image, and one "yes" where it has a finding; likewise for a finding in an organ."""
     present = {finding.label: finding for finding in record.findings}
-    known = {*present, *record.labels}
+    known = not_deniable({*present, *record.labels})
     absent = [label for label in catalogue.labels if label not in known]
     if present:
         label = rng.choice(sorted(present))
@@ -63,7 +64,7 @@ def leaves(record: Record) -> list[Organ]:
 
 
 def _is_lesion(organ: str) -> bool:
-    return any(anatomy.finding_name(word) for word in organ.split("_"))
+    return bool({"cyst", "tumor", "nodule", "lesion"} & set(organ.split("_")))
 
 
 def _touches(organ: str, path: tuple[str, ...]) -> bool:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from medclm import storage
-from medclm.data import anatomy, boxes
+from medclm.data import boxes, harmonise
 from medclm.data.records import BoxXyxy, Finding, Record
 from medclm.data.rejects import Reject, RejectReason
 from medclm.errors import UsageError
@@ -150,9 +150,9 @@ def checked_box(box_xyxy: BoxXyxy, size_hw: tuple[int, int] | None) -> tuple[Box
     return clipped, out_by
 
 
-def label_name(label_raw: str) -> str:
-    """The vocabulary's name of a raw label; unknown ones are kept in lower case."""
-    return anatomy.finding_name(label_raw) or " ".join(label_raw.lower().replace("_", " ").split())
+def label_name(label_raw: str, source: str = "") -> str:
+    """The vocabulary's name of a raw label, by the label table of ``source`` if it has one; unknown ones stay."""
+    return harmonise.meaning(label_raw, source).finding or " ".join(label_raw.lower().replace("_", " ").split())
 
 
 def make_finding(
@@ -187,7 +187,7 @@ def make_finding(
         notes.append(f"box of finding {finding_id} stuck out by {out_by:g} px and was clipped")
     return Finding(
         id=finding_id,
-        label=label_name(label_raw),
+        label=label_name(str(label_raw), source),
         label_raw=str(label_raw),
         box_xyxy=box,
         mask_rle=mask_rle,

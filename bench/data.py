@@ -1,0 +1,404 @@
+"""`make bench-data`: the data build against its rivals, in one run on one machine; prints a table, writes a JSON file.
+
+Rivals do the same work with the same functions of this package: the segmenter alone in a bare loop (the bound that no
+pipeline can pass), ``multiprocessing.Pool``, and Hugging Face ``datasets.map``. Figures are ratios, because machines
+differ and drift; each rival runs right before or after medclm, and the median of the rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+WARM = 64
+"""Images of the warm-up build: actors, imports and networks are up afterwards."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--segmenter", default="unet:phantom")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--memory", type=int, nargs=2, default=None, metavar=("SMALL", "LARGE"))
+    parser.add_argument("--rows", type=int, nargs="*", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--out", type=Path, default=Path("bench-data.json"))
+    arguments = parser.parse_args()
+    work = Path(tempfile.mkdtemp(prefix="medclm-bench-"))
+    try:
+        results = {"throughput": throughput(work, arguments), "driver": driver_cost(arguments.rows)}
+        if arguments.memory:
+            results["memory"] = memory(work, arguments)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    results["machine"] = {"cpus": os.cpu_count(), "images": arguments.images, "size": arguments.size,
+                          "segmenter": arguments.segmenter}  # fmt: skip
+    arguments.out.write_text(json.dumps(results, indent=2) + "\n")
+    show(results)
+
+
+# ---------------------------------------------------------------- the dataset
+
+
+def dataset(folder: Path, count: int, size: int) -> Path:
+    """A phantom dataset of ``count`` images; hard links of 200 different files beyond those, each with an id of its own."""
+    from medclm.samples.phantom import write_phantom
+
+    base = min(count, 200)
+    write_phantom(folder, base, seed=11, size=size)
+    document = json.loads((folder / "annotations.json").read_text())
+    images, annotations = list(document["images"]), list(document["annotations"])
+    boxes_of: dict[int, list] = {}
+    for annotation in annotations:
+        boxes_of.setdefault(annotation["image_id"], []).append(annotation)
+    for n in range(base, count):
+        source = images[n % base]
+        name = f"copy-{n:06d}.dcm"
+        os.link(folder / "images" / source["file_name"], folder / "images" / name)
+        images.append({**source, "id": 10**6 + n, "file_name": name})
+        annotations += [{**a, "id": 10**7 + len(annotations) + k, "image_id": 10**6 + n}
+                        for k, a in enumerate(boxes_of.get(source["id"], []))]  # fmt: skip
+    (folder / "annotations.json").write_text(json.dumps({**document, "images": images, "annotations": annotations}))
+    return folder
+
+
+def settings(folder: Path, out: Path, segmenter: str):
+    from medclm.config import BuildConfig
+
+    return BuildConfig(images=f"{folder}/images", annotations=f"{folder}/annotations.json", out=str(out),
+                       segmenter=segmenter, dataset="bench", batch_size=8, shard_rows=128)  # fmt: skip
+
+
+# ---------------------------------------------------------------- the same work without Ray
+
+
+class Worker:
+    """One image at a time through the functions of the build, as a rival's process would hold them."""
+
+    def __init__(self, config, catalogue) -> None:
+        import torch
+
+        from medclm.data.annotate import Annotate
+        from medclm.data.stages import Segment
+
+        torch.set_num_threads(1)
+        asking = {"seed": 0, "limit": config.max_questions, "choices_share": config.choices_share, "types": ()}
+        self.window = config.window
+        self.segment = Segment(config.segmenter)
+        self.annotate = Annotate(catalogue, asking, config.min_coverage, config.linking)
+
+    def __call__(self, rows: list[tuple[int, str, bool]]) -> list[bytes]:
+        from medclm.data.stages import decode
+
+        batch = {"index": [r[0] for r in rows], "record": [r[1] for r in rows], "complete": [r[2] for r in rows]}
+        found = self.annotate(plain(self.segment(plain(decode(batch, self.window)))))
+        return [png for png in found["png"]]
+
+
+def plain(batch: dict) -> dict:
+    return {key: value.to_pylist() if hasattr(value, "to_pylist") else value for key, value in batch.items()}
+
+
+_worker: Worker | None = None
+
+
+def _start(config, catalogue) -> None:
+    global _worker
+    _worker = Worker(config, catalogue)
+
+
+def _work(rows: list) -> int:
+    assert _worker is not None
+    return len(_worker(rows))
+
+
+def with_pool(config, plan, processes: int) -> float:
+    """Images a second of a warm ``multiprocessing.Pool``."""
+    batches = chunks([(n, row, complete) for n, (row, complete) in enumerate(plan.rows)], config.batch_size)
+    with multiprocessing.get_context("spawn").Pool(processes, _start, (config, plan.catalogue)) as pool:
+        pool.map(_work, batches[: 2 * processes], chunksize=1)
+        began = time.perf_counter()
+        done = sum(pool.imap(_work, batches))
+        return done / (time.perf_counter() - began)
+
+
+def with_datasets(config, plan, processes: int) -> float:
+    """Images a second of ``datasets.map(num_proc=…)``, which starts its processes anew each time."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    rows = {
+        "index": list(range(len(plan.rows))),
+        "record": [r for r, _ in plan.rows],
+        "complete": [c for _, c in plan.rows],
+    }
+    table = datasets.Dataset.from_dict(rows)
+    mapper = Mapper(config, plan.catalogue)
+    began = time.perf_counter()
+    table.map(mapper, batched=True, batch_size=config.batch_size, num_proc=processes, remove_columns=table.column_names)
+    return len(plan.rows) / (time.perf_counter() - began)
+
+
+class Mapper:
+    """Builds its worker in the process that it lands in."""
+
+    def __init__(self, config, catalogue) -> None:
+        self.config, self.catalogue = config, catalogue
+
+    def __call__(self, batch: dict) -> dict:
+        if _worker is None:
+            _start(self.config, self.catalogue)
+        return {"png": _worker(list(zip(batch["index"], batch["record"], batch["complete"], strict=True)))}
+
+
+def segmenter_alone(config, plan) -> float:
+    """Images a second of the segmenter in a bare loop over decoded pictures, one thread."""
+    import torch
+
+    from medclm.data.stages import Segment, decode
+
+    torch.set_num_threads(1)
+    segment = Segment(config.segmenter)
+    rows = plan.rows[: min(len(plan.rows), 256)]
+    batches = []
+    for n in range(0, len(rows), config.batch_size):
+        part = rows[n : n + config.batch_size]
+        batch = {
+            "index": list(range(n, n + len(part))),
+            "record": [r for r, _ in part],
+            "complete": [c for _, c in part],
+        }
+        batches.append(segment.inputs(plain(decode(batch, config.window))))
+    segment.segmenter(batches[0])
+    began = time.perf_counter()
+    for inputs in batches:
+        segment.segmenter(inputs)
+    return len(rows) / (time.perf_counter() - began)
+
+
+def chunks(rows: list, size: int) -> list[list]:
+    return [rows[n : n + size] for n in range(0, len(rows), size)]
+
+
+# ---------------------------------------------------------------- medclm
+
+
+def with_medclm(config, count: int) -> dict[str, float]:
+    """Images a second of the build: whole, and from its first finished shard to its last; what it had read by then."""
+    from medclm import session
+    from medclm.data import pipeline
+
+    ticks: list[tuple[float, int]] = []
+    with session.ray_session():
+        counter, decode = _counter(), pipeline.decode
+        pipeline.decode = _counted(counter)
+        read_at_first: list[int] = []
+
+        def progress(done: int, total: int) -> None:
+            if not ticks:
+                read_at_first.append(_ray_get(counter.value.remote()))
+            ticks.append((time.perf_counter(), done))
+
+        began = time.perf_counter()
+        try:
+            pipeline.build(config, progress)
+        finally:
+            pipeline.decode = decode
+        seconds = time.perf_counter() - began
+    (first, done_first), (last, done_last) = ticks[0], ticks[-1]
+    return {
+        "whole": count / seconds,
+        "warm": (done_last - done_first) / (last - first),
+        "seconds": seconds,
+        "first_rows_s": first - began,
+        "read_at_first_rows": read_at_first[0],
+    }
+
+
+def _ray_get(reference):
+    import ray
+
+    return ray.get(reference)
+
+
+def _counter():
+    import ray
+
+    @ray.remote(num_cpus=0)
+    class Counter:
+        def __init__(self) -> None:
+            self.n = 0
+
+        def add(self, n: int) -> None:
+            self.n += n
+
+        def value(self) -> int:
+            return self.n
+
+    return Counter.remote()
+
+
+def _counted(counter):
+    """The decode stage, which also tells how many images it was given."""
+
+    def decode(batch, **more):
+        from medclm.data import stages
+
+        counter.add.remote(len(batch["index"]))
+        return stages.decode(batch, **more)
+
+    return decode
+
+
+def throughput(work: Path, arguments) -> dict:
+    """Every rival in turn, `rounds` times; medians, and medclm's ratio to each."""
+    from medclm.data.plan import make_plan
+
+    folder = dataset(work / "images", arguments.images, arguments.size)
+    rounds: dict[str, list[float]] = {}
+    details = []
+    for n in range(arguments.rounds):
+        config = settings(folder, work / f"built-{n}", arguments.segmenter)
+        plan = make_plan(config)
+        rounds.setdefault("segmenter alone", []).append(segmenter_alone(config, plan))
+        found = with_medclm(config, arguments.images)
+        details.append(found)
+        rounds.setdefault("medclm, after warm-up", []).append(found["warm"])
+        rounds.setdefault("medclm, whole", []).append(found["whole"])
+        rounds.setdefault("multiprocessing.Pool(2)", []).append(with_pool(config, plan, 2))
+        rounds.setdefault("datasets.map(num_proc=2)", []).append(with_datasets(config, plan, 2))
+    rates = {name: statistics.median(values) for name, values in rounds.items()}
+    warm, whole = rates["medclm, after warm-up"], rates["medclm, whole"]
+    ratios = {
+        "segmenter alone": warm / rates["segmenter alone"],
+        "multiprocessing.Pool(2)": warm / rates["multiprocessing.Pool(2)"],
+        "datasets.map(num_proc=2)": whole / rates["datasets.map(num_proc=2)"],
+    }
+    return {"images_per_second": rates, "ratios": ratios, "rounds": rounds, "details": details}
+
+
+# ---------------------------------------------------------------- memory and the driver
+
+
+def memory(work: Path, arguments) -> dict:
+    """Peak proportional set size of the driver and everything below it, at two sizes of the dataset."""
+    peaks = {}
+    for count in arguments.memory:
+        folder = dataset(work / f"memory-{count}", count, arguments.size)
+        with Peak() as peak:
+            with_medclm(settings(folder, work / f"memory-built-{count}", arguments.segmenter), count)
+        peaks[str(count)] = peak.bytes
+        shutil.rmtree(folder)
+    small, large = (peaks[str(count)] for count in arguments.memory)
+    return {"peak_bytes": peaks, "ratio": large / small}
+
+
+class Peak:
+    """Samples the memory of this process and its descendants (shared pages counted once) until it is left."""
+
+    def __enter__(self) -> Peak:
+        self.bytes, self._stop = 0, threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        import psutil
+
+        me = psutil.Process()
+        while not self._stop.wait(1.0):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:  # it ended between the listing and the look
+                    continue
+            self.bytes = max(self.bytes, total)
+
+
+def driver_cost(sizes: list[int]) -> dict:
+    """Seconds and bytes that the driver spends on planning n rows of synthetic records, and on summing their receipts."""
+    found = {}
+    for count in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            found[str(count)] = _driver_cost(Path(name), count)
+    if found:
+        largest = max(sizes)
+        per_row = sum(found[str(largest)][key] for key in ("plan_s", "table_s", "receipts_s")) / largest
+        found["per_million_rows_s"] = per_row * 1e6
+    return found
+
+
+def _driver_cost(folder: Path, count: int) -> dict:
+    from medclm.data import shards
+    from medclm.data.pipeline import plan_table
+    from medclm.data.plan import make_plan
+
+    (folder / "images").mkdir()
+    images = [{"id": n, "file_name": f"{n:07d}.png", "width": 512, "height": 512, "patient_id": f"p{n // 3}"}
+              for n in range(count)]  # fmt: skip
+    for image in images:
+        (folder / "images" / image["file_name"]).touch()
+    annotations = [{"id": n, "image_id": n, "category_id": 1, "bbox": [10, 10, 50, 40]} for n in range(0, count, 2)]
+    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "nodule"}]}
+    (folder / "annotations.json").write_text(json.dumps(document))
+    config = settings(folder, folder / "built", "unet:phantom")
+    began = time.perf_counter()
+    plan = make_plan(config)
+    planned = time.perf_counter()
+    table = plan_table(plan, list(range(count)))
+    tabled = time.perf_counter()
+    for shard in range(-(-count // 256)):
+        shards.write_shard(str(folder / "built"), shard, [], [])
+    written = time.perf_counter()
+    shards.write_manifest(str(folder / "built"), {})
+    summed = time.perf_counter()
+    return {"plan_s": planned - began, "table_s": tabled - planned, "receipts_s": summed - written,
+            "plan_bytes": table.nbytes}  # fmt: skip
+
+
+def show(results: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=80)
+    rates = results["throughput"]
+    table = Table("rival", "images/s", "medclm / rival", title="Build throughput")
+    for name, value in rates["images_per_second"].items():
+        ratio = rates["ratios"].get(name)
+        table.add_row(name, f"{value:.1f}", f"{ratio:.2f}" if ratio else "")
+    console.print(table)
+    detail = rates["details"][0]
+    total = results["machine"]["images"]
+    console.print(f"First rows after {detail['first_rows_s']:.1f} s, when {detail['read_at_first_rows']} of {total} "
+                  f"images ({detail['read_at_first_rows'] / total:.1%}) had been read.")  # fmt: skip
+    if "memory" in results:
+        peaks = ", ".join(f"{n} images {value / 2**30:.2f} GiB" for n, value in results["memory"]["peak_bytes"].items())
+        console.print(f"Peak memory: {peaks}; ratio {results['memory']['ratio']:.2f}")
+    table = Table("rows", "plan s", "table s", "receipts s", "plan MiB", title="Driver")
+    for count, cost in results["driver"].items():
+        if isinstance(cost, dict):
+            table.add_row(count, *(f"{cost[k]:.2f}" for k in ("plan_s", "table_s", "receipts_s")),
+                          f"{cost['plan_bytes'] / 2**20:.1f}")  # fmt: skip
+    console.print(table)
+    if "per_million_rows_s" in results["driver"]:
+        console.print(f"Driver per million images, extrapolated: {results['driver']['per_million_rows_s']:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
