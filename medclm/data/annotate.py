@@ -129,7 +129,7 @@ class Annotate:
         lost = [self._anonymous(reject, record) for reject in lost]
         if self.key is not None:
             done = pseudonymise(done, self.key, self.hash_image_ids)
-        return done.model_dump_json(exclude={"image": {"bytes"}}), png, lost
+        return done.model_dump_json(exclude={"image": {"bytes"}, "prior": {"image": {"bytes"}}}), png, lost
 
     def _anonymous(self, reject: Reject, record: Record) -> Reject:
         return reject if self.key is None else pseudonymise_reject(reject, self.key, record, self.hash_image_ids)

@@ -1,32 +1,33 @@
 """Flat exports of a built dataset, one entry per question, for trainers that know other layouts.
 
-* ``llava``: ``data.json`` of LLaVA's conversations, pictures in ``images/``
-* ``sharegpt``: ``data.json`` and ``dataset_info.json`` as LLaMA-Factory reads them, pictures in ``images/``
-* ``hf``: ``SPLIT.parquet`` with an ``image`` column that ``datasets`` decodes
+* ``llava``: ``SPLIT.json`` of LLaVA's conversations, pictures in ``images/``
+* ``sharegpt``: ``SPLIT.json`` and ``dataset_info.json`` as LLaMA-Factory reads them (``dataset_dir`` is the export, the
+  datasets are ``medclm_SPLIT``), pictures in ``images/``
+* ``hf``: ``data/SPLIT-00000.parquet`` with ``images`` and ``messages``, which TRL's ``SFTTrainer`` takes, and a README
+  by which ``datasets.load_dataset(DIR)`` finds the splits
 * ``webdataset``: ``SPLIT-00000.tar`` of ``KEY.png`` and ``KEY.json``
+
+Splits are train, validation and test. Each entry keeps its choices, difficulty, reasoning with evidence boxes and the
+image's findings; boxes are pixels of the exported picture. A question about change comes with two pictures, the earlier
+one first.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from medclm.data.records import Question, Record
+from medclm.data.records import Image, Question, Record
 from medclm.data.shards import read_manifest, read_records
 from medclm.errors import UsageError
 
-SHARD_QUESTIONS = 1000
-"""Questions in one tar file."""
+SPLITS = {"train": "train", "validate": "validation", "test": "test", None: "train"}
+"""The name of a record's split in exports."""
 
-Row = tuple[Record, Question]
+Picture = tuple[str, Image]
+"""(file name, encoded picture)."""
 
 
 def export(directory: str, to: str | Path, format: str) -> dict[str, Any]:
@@ -35,11 +36,13 @@ def export(directory: str, to: str | Path, format: str) -> dict[str, Any]:
     Args:
         directory: a built dataset.
         to: directory to write; it must be empty or not exist.
-        format: a key of :data:`FORMATS`.
+        format: a key of :data:`medclm.data.export_formats.FORMATS`.
 
     Raises:
         UsageError: the format is unknown, the dataset is not finished, or ``to`` holds something.
     """
+    from medclm.data.export_formats import FORMATS
+
     if format not in FORMATS:
         raise UsageError("unknown export format", got=format, expected=", ".join(FORMATS))
     read_manifest(directory)
@@ -47,144 +50,70 @@ def export(directory: str, to: str | Path, format: str) -> dict[str, Any]:
     if target.is_dir() and any(target.iterdir()):
         raise UsageError("the directory to export to is not empty", where=target, remedy="choose another --to")
     target.mkdir(parents=True, exist_ok=True)
-    questions, seen = 0, set()
-
-    def rows() -> Iterator[Row]:
-        nonlocal questions
+    questions = images = 0
+    with FORMATS[format](target) as writer:
         for record in read_records(directory):
             for question in record.questions:
-                questions += 1
-                seen.add(record.image_id)
-                yield record, question
-
-    FORMATS[format](rows(), target)
+                writer.add(SPLITS[record.split], record, question)
+            questions += len(record.questions)
+            images += bool(record.questions)
     files = sum(1 for path in target.rglob("*") if path.is_file())
-    return {"format": format, "questions": questions, "images": len(seen), "files": files}
+    return {"format": format, "questions": questions, "images": images, "files": files}
+
+
+def prompt(question: Question) -> str:
+    """The question as a model is asked it. Our wording names its choices; a VQA source's may not, so they follow."""
+    choices = question.choices or ()
+    said = question.question.lower()
+    if question.type != "vqa" or set(choices) <= {"yes", "no"} or all(choice.lower() in said for choice in choices):
+        return question.question
+    return f"{question.question}\nChoices: {'; '.join(choices)}"
 
 
 def solution(question: Question) -> str:
-    """Reasoning and answer as one text; boxes are left to formats that keep fields."""
+    """Reasoning and answer as one text; the boxes of the steps are in the entry's fields."""
     steps = " ".join(step.text for step in question.reasoning)
     return f"Reasoning: {steps} Answer: {question.answer}" if steps else f"Answer: {question.answer}"
 
 
-def _picture(record: Record, target: Path) -> str:
-    """Writes the picture once; returns its path relative to the export."""
+def pictures(record: Record, question: Question) -> list[Picture]:
+    """The pictures of an entry: the image, and before it the earlier one for a question about change."""
     assert record.image is not None, "a built record has its picture"
-    name = f"images/{record.image_id}.{record.image.format}"
-    path = target / name
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(record.image.bytes)
-    return name
+    name = file_name(record.image_id)
+    found = [(f"{name}.{record.image.format}", record.image)]
+    if question.type == "follow-up" and record.prior is not None and record.prior.image is not None:
+        found.insert(0, (f"{name}-earlier.{record.prior.image.format}", record.prior.image))
+    return found
 
 
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+def file_name(image_id: str) -> str:
+    """The id as a file name of any file system; an id that cannot be one is made different from all others."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", image_id)[:120]
+    return plain if plain == image_id else f"{plain}-{hashlib.sha256(image_id.encode()).hexdigest()[:8]}"
 
 
-def _llava(rows: Iterator[Row], target: Path) -> None:
-    entries = [
-        {
-            "id": question.id,
-            "image": _picture(record, target),
-            "conversations": [
-                {"from": "human", "value": f"<image>\n{question.question}"},
-                {"from": "gpt", "value": solution(question)},
-            ],
-        }
-        for record, question in rows
-    ]
-    _write_json(target / "data.json", entries)
-
-
-def _sharegpt(rows: Iterator[Row], target: Path) -> None:
-    entries = [
-        {
-            "messages": [
-                {"role": "user", "content": f"<image>{question.question}"},
-                {"role": "assistant", "content": solution(question)},
-            ],
-            "images": [_picture(record, target)],
-        }
-        for record, question in rows
-    ]
-    _write_json(target / "data.json", entries)
-    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
-    columns = {"messages": "messages", "images": "images"}
-    entry = {"file_name": "data.json", "formatting": "sharegpt", "columns": columns, "tags": tags}
-    _write_json(target / "dataset_info.json", {"medclm": entry})
-
-
-_HF_FEATURES = {
-    "image": {"_type": "Image"},
-    **{
-        name: {"dtype": "string", "_type": "Value"}
-        for name in ("question_id", "image_id", "patient_id", "type", "question", "answer", "reasoning", "boxes")
-    },
-}
-
-
-def _hf(rows: Iterator[Row], target: Path) -> None:
-    schema = pa.schema(
-        [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
-        + [(name, pa.string()) for name in _HF_FEATURES if name != "image"],
-        metadata={"huggingface": json.dumps({"info": {"features": _HF_FEATURES}})},
-    )
-    writers: dict[str, pq.ParquetWriter] = {}
-    try:
-        for record, question in rows:
-            split = record.split or "train"
-            if split not in writers:
-                writers[split] = pq.ParquetWriter(target / f"{split}.parquet", schema)
-            writers[split].write_table(pa.Table.from_pylist([_flat(record, question)], schema=schema))
-    finally:
-        for writer in writers.values():
-            writer.close()
-
-
-def _flat(record: Record, question: Question) -> dict[str, Any]:
-    assert record.image is not None, "a built record has its picture"
+def fields(record: Record, question: Question) -> dict[str, Any]:
+    """What an entry keeps beside its pictures and its conversation. Plain JSON; boxes are lists of four numbers."""
     return {
-        "image": {"bytes": record.image.bytes, "path": f"{record.image_id}.{record.image.format}"},
         "question_id": question.id,
         "image_id": record.image_id,
         "patient_id": record.patient_id,
+        "dataset": record.dataset,
+        "modality": record.modality,
         "type": question.type,
+        "difficulty": question.difficulty,
         "question": question.question,
         "answer": question.answer,
-        "reasoning": " ".join(step.text for step in question.reasoning),
-        "boxes": json.dumps([step.box_xyxy for step in question.reasoning]),
+        "closed": question.closed,
+        "choices": list(question.choices or ()),
+        "reasoning": [
+            {"step": step.step, "text": step.text, "box_xyxy": list(step.box_xyxy or ()), "facts": list(step.facts)}
+            for step in question.reasoning
+        ],
+        "finding_ids": list(question.finding_ids),
+        "findings": [
+            {"id": f.id, "label": f.label, "box_xyxy": list(f.box_xyxy), "organ": f.organ or "", "side": f.side or ""}
+            for f in record.findings
+        ],
+        "labels": list(record.labels),
     }
-
-
-def _webdataset(rows: Iterator[Row], target: Path) -> None:
-    counts: dict[str, int] = {}
-    with ExitStack() as files:
-        tars: dict[str, tarfile.TarFile] = {}
-        for record, question in rows:
-            split = record.split or "train"
-            count = counts.get(split, 0)
-            if count % SHARD_QUESTIONS == 0:
-                name = f"{split}-{count // SHARD_QUESTIONS:05d}.tar"
-                tars[split] = files.enter_context(tarfile.open(target / name, "w"))
-            counts[split] = count + 1
-            fields = _flat(record, question)
-            picture = fields.pop("image")
-            key = f"{count:08d}"
-            _add(tars[split], f"{key}{Path(picture['path']).suffix}", picture["bytes"])
-            _add(tars[split], f"{key}.json", json.dumps(fields, ensure_ascii=False).encode())
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(data)
-    tar.addfile(entry, io.BytesIO(data))
-
-
-FORMATS: dict[str, Callable[[Iterator[Row], Path], None]] = {
-    "llava": _llava,
-    "sharegpt": _sharegpt,
-    "hf": _hf,
-    "webdataset": _webdataset,
-}

@@ -43,13 +43,13 @@ def build(config: BuildConfig, progress: Progress | None = None) -> dict[str, An
         MedclmError: more than ``config.max_failed_share`` of the images were set aside.
     """
     check_segmenter(config.segmenter)  # a misspelt name or missing weights fail here, not in an actor
-    plan = make_plan(config)
+    key = None if config.ids == "keep" else privacy.load_key(config.id_key_file or None)
+    plan = make_plan(config, privacy.key_check(key) if key else None)
     claim(config.out, plan.description)
     total = -(-len(plan.rows) // config.shard_rows)
     done = shards.finished_shards(config.out)
     todo = [index for index in range(total) if index not in done]
     if todo:
-        key = None if config.ids == "keep" else privacy.load_key(config.id_key_file or None)
         shards.write_rejects(config.out, "reader", _anonymous(plan.rejects, key, config))
         with session.ray_session():
             _stream(config, plan, todo, key, progress)

@@ -21,7 +21,7 @@ from medclm.errors import MedclmError, UsageError
 
 NOT_CONTENT = {
     "out", "images", "mask_cache", "batch_size", "segmenter_actors", "annotator_actors", "num_gpus", "max_failed_share",
-    "id_key_file",
+    "annotations", "id_key_file",
 }  # fmt: skip
 """Config keys that do not change what a build writes, or whose effect shows in the planned rows."""
 
@@ -45,8 +45,11 @@ class Plan:
     description: dict[str, Any]
 
 
-def make_plan(config: BuildConfig) -> Plan:
+def make_plan(config: BuildConfig, key_check: str | None = None) -> Plan:
     """Reads the annotations of ``config`` and plans its rows.
+
+    Args:
+        key_check: tells the key of the ids from others (:func:`medclm.data.privacy.key_check`); None keeps the ids.
 
     Raises:
         UsageError: inputs or options are wrong. MedclmError: no image can be used.
@@ -57,7 +60,7 @@ def make_plan(config: BuildConfig) -> Plan:
         raise MedclmError("no image of the dataset can be used", where=config.annotations, got=reasons(found.rejects))
     records = [_with_split(record, config) for record in with_priors(found.records, found.incomplete)]
     rows = [(record.model_dump_json(), record.image_id not in found.incomplete) for record in records]
-    description = _describe(config, rows)
+    description = _describe(config, rows, key_check)
     return Plan(rows, Catalogue.of(records), found.rejects, found.notes, description)
 
 
@@ -78,13 +81,13 @@ def split_of(patient_id: str, shares: dict[str, float], seed: int) -> str:
     return next(reversed(shares))
 
 
-def _describe(config: BuildConfig, rows: list[tuple[str, bool]]) -> dict[str, Any]:
+def _describe(config: BuildConfig, rows: list[tuple[str, bool]], key_check: str | None) -> dict[str, Any]:
     content = {key: value for key, value in config.model_dump(mode="json").items() if key not in NOT_CONTENT}
     digest = hashlib.sha256()
     for row, complete in rows:
         digest.update(f"{row}{complete:d}\n".encode())
     knowing = {"knowledge_sha256": knowledge.content_hash(), "labels_sha256": harmonise.content_hash()}
-    what = {"config": content, "rows_sha256": digest.hexdigest(), **knowing, "medclm_version": __version__}
+    what = {"config": content, "rows_sha256": digest.hexdigest(), **knowing, "id_key_check": key_check, "medclm_version": __version__}
     return {**what, "fingerprint": storage.fingerprint(what)}
 
 

@@ -99,13 +99,15 @@ def annotated(finding: Finding) -> dict[str, str]:
 
 
 def relation_step(record: Record) -> Step:
-    """How many findings there are and which."""
-    count = len(record.findings)
+    """How many findings there are and which; labels of the whole image count where no box has them."""
+    boxed = [finding.label for finding in record.findings]
+    labels = [*boxed, *(label for label in record.labels if label not in boxed)]
+    count = len(labels)
     if count == 0:
         return Step(step="relation", text="No finding is seen.")
     if count == 1:
-        return Step(step="relation", text="It is the only finding.")
-    names = [finding_text(finding.label) for finding in record.findings]
+        return Step(step="relation", text="It is the only finding." if boxed else f"A {finding_text(labels[0])} is seen.")
+    names = [finding_text(label) for label in labels]
     return Step(step="relation", text=f"There are {count} findings: {', '.join(names)}.")
 
 

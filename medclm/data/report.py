@@ -1,196 +1,193 @@
 """The report of a built dataset: what it holds, how balanced it is, and whether it can be trusted.
 
 ``DIR/report.json`` and ``DIR/report.html``. The checks are the ones a reviewer would make first: no patient and no
-picture in two splits, yes and no in balance, findings linked to an organ, and how far an answer without looking gets.
+picture in two splits, yes and no in balance, findings linked to an organ, every label known, and how far an answer
+without looking gets.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from medclm import storage
-from medclm.data.records import UNCLEAR, Record
+from medclm.data.agreement import LinkingTally
+from medclm.data.blind import BlindTally
+from medclm.data.card import write_card
+from medclm.data.records import UNCLEAR
 from medclm.data.shards import read_manifest, read_records
+from medclm.data.tally import AREA_BINS, SPLIT_ORDER, Tally, balance, ranked
 
 NO_SHARE = (0.4, 0.75)
 """The share of "no" among yes/no answers lies between these: METHOD section 1 gives the lower one."""
 MAX_UNCLEAR_SHARE = 0.1
 """More findings than this without a clear host organ is worth a look."""
-_ORDER = {"train": 0, "validate": 1, "test": 2}
+MAX_GAIN = 0.1
+"""More than this over the majority answer, and the wording of the questions gives answers away."""
+MIN_BLIND = 50
+"""With fewer held-out questions the gain over the majority is chance."""
 TOP_ANSWERS = 12
 EXAMPLES = 5
+REJECT_EXAMPLES = 3
+LONGEST_DETAIL = 200
 
 
-@dataclass
-class _Tally:
-    """What one pass over the records gathers. Holds counters and ids, never pictures."""
+def build_report(directory: str | Path, seed: int = 0) -> dict[str, Any]:
+    """Reads a built dataset once, writes its report.json and report.html, and puts the main figures into its card.
 
-    splits: dict[str, Counter] = field(default_factory=lambda: defaultdict(Counter))
-    findings: dict[str, Counter] = field(default_factory=lambda: defaultdict(Counter))
-    patients: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    pictures: dict[str, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
-    answers: dict[str, dict[str, Counter]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Counter)))
-    normal_images: int = 0
-
-    def add(self, record: Record) -> None:
-        split = record.split or "none"
-        self.splits[split].update(images=1, findings=len(record.findings), questions=len(record.questions))
-        self.patients[record.patient_id].add(split)
-        self.normal_images += not record.findings
-        for finding in record.findings:
-            self.findings["label"][finding.label] += 1
-            self.findings["organ"][finding.organ or UNCLEAR] += 1
-            self.findings["side"][finding.side or "none"] += 1
-            self.findings["zone"][finding.zone or "none"] += 1
-        for question in record.questions:
-            self.answers[question.type][split][question.answer.strip().lower()] += 1
-        if record.image is not None:
-            digest = hashlib.sha256(record.image.bytes).hexdigest()
-            self.pictures[digest].append((record.image_id, split))
-
-
-def build_report(directory: str | Path) -> dict[str, Any]:
-    """Reads a built dataset once and writes its report.json and report.html.
+    Args:
+        directory: a built dataset, any fsspec address.
+        seed: of the sample and the classifier of :mod:`medclm.data.blind`.
 
     Returns:
-        ``splits`` (images, patients, findings, questions of each), ``images_without_finding``; ``findings`` (counts by
-        label, organ, side, zone; ``unclear`` with count and share); ``questions`` (by type: count, most frequent
-        answers); ``yes_no``; ``blind_accuracy`` (majority answer of the training split on the held-out ones, by type
-        and over all); ``duplicates`` (pictures with equal bytes); ``patients_in_several_splits``; ``rejected`` (by
-        reason); ``checks`` (name, ok, what was found); ``content_hash`` of the manifest.
+        ``splits`` (images, patients, findings, questions of each) and ``images`` (with boxes, with labels without a
+        place, without finding, by modality and view); ``findings`` (counts by label, organ, side, zone and area;
+        ``unclear``); ``labels`` (image-level ones, absent ones, ``unknown`` to the vocabulary); ``questions`` (by type:
+        count, most frequent answers, difficulty); ``difficulty``, ``choices``, ``generators``; ``yes_no``; ``balance``
+        (:func:`medclm.data.tally.balance` of each); ``blind_accuracy`` (:class:`medclm.data.blind.BlindTally`);
+        ``linking`` (:class:`medclm.data.agreement.LinkingTally`); ``segmenters``; ``duplicates`` and
+        ``near_duplicates`` (:class:`medclm.data.duplicates.PictureIndex`); ``patients_in_several_splits``; ``rejected``
+        (by reason) and ``rejected_examples``; ``checks`` (name, ok, what was found); ``content_hash``.
 
     Raises:
         UsageError: no finished dataset. MedclmError: a shard is broken.
     """
     directory = str(directory)
     manifest = read_manifest(directory)
-    tally = _Tally()
+    config = manifest["build"].get("config", {})
+    findings = sum(manifest["counts"].get("findings", {}).values())
+    tally = Tally(BlindTally(seed), LinkingTally(findings, config.get("min_coverage", 0.5)))
     for record in read_records(directory):
         tally.add(record)
     report: dict[str, Any] = {
         "content_hash": manifest["content_hash"],
+        "built_with": {key: config[key] for key in ("segmenter", "linking", "min_coverage", "seed") if key in config},
         "splits": _splits(tally),
-        "images_without_finding": tally.normal_images,
+        "images": _images(tally),
         "findings": _findings(tally),
+        "labels": {name: ranked(tally.counts[key]) for name, key in _LABELS.items()},
         "questions": _questions(tally),
+        "difficulty": dict(sorted(ranked(_difficulty(tally)).items())),
+        "choices": dict(sorted(ranked(tally.counts["choices"]).items(), key=lambda pair: int(pair[0]))),
+        "generators": ranked(tally.counts["generator"]),
         "yes_no": _yes_no(tally),
-        "blind_accuracy": _blind_accuracy(tally),
-        "duplicates": _duplicates(tally),
+        "balance": {key: balance(tally.counts[key]) for key in ("label", "organ", "side", "zone", "type")},
+        "blind_accuracy": tally.blind.accuracy(),
+        "linking": tally.linking.summary(),
+        "segmenters": _segmenters(tally),
+        "duplicates": tally.pictures.exact(),
+        "near_duplicates": tally.pictures.near(),
         "patients_in_several_splits": _leaked(tally),
-        "rejected": _rejected(directory),
+        **_rejected(directory),
     }
     report["checks"] = _checks(report)
     storage.publish_json(storage.join(directory, "report.json"), report)
     storage.write_atomic(storage.join(directory, "report.html"), _page(directory, report).encode())
+    write_card(directory, manifest, report)
     return report
 
 
-def _splits(tally: _Tally) -> dict[str, dict[str, int]]:
+_LABELS = {"of_the_image": "labels", "absent": "labels_absent", "unknown": "unknown_labels"}
+
+
+def _splits(tally: Tally) -> dict[str, dict[str, int]]:
     patients = Counter(split for splits in tally.patients.values() for split in splits)
     return {
         split: {"images": counts["images"], "patients": patients[split], "findings": counts["findings"]}
         | {"questions": counts["questions"]}
-        for split, counts in sorted(tally.splits.items(), key=lambda pair: (_ORDER.get(pair[0], 3), pair[0]))
+        for split, counts in sorted(tally.splits.items(), key=lambda pair: (SPLIT_ORDER.get(pair[0], 3), pair[0]))
     }
 
 
-def _findings(tally: _Tally) -> dict[str, Any]:
-    total = tally.findings["label"].total()
-    unclear = tally.findings["organ"][UNCLEAR]
-    counts = {f"by_{key}": _ranked(tally.findings[key]) for key in ("label", "organ", "side", "zone")}
+def _images(tally: Tally) -> dict[str, Any]:
+    known = tally.counts["images"]
+    return {
+        "with_boxes": known["with boxes"],
+        "labels_without_place": known["labels without a place"],
+        "without_finding": known["without finding"],
+        "with_prior": tally.counts["images with an earlier one"]["n"],
+        "by_modality": ranked(tally.counts["modality"]),
+    }
+
+
+def _findings(tally: Tally) -> dict[str, Any]:
+    total = tally.counts["label"].total()
+    unclear = tally.counts["organ"][UNCLEAR]
+    counts: dict[str, Any] = {f"by_{key}": ranked(tally.counts[key]) for key in ("label", "organ", "side", "zone")}
+    counts["by_area"] = {name: tally.counts["area"][name] for _, name in AREA_BINS}
     return {"count": total, **counts, "unclear": {"count": unclear, "share": unclear / total if total else 0.0}}
 
 
-def _ranked(counts: Counter, most: int | None = None) -> dict[str, int]:
-    """Counts, largest first and equal ones by name. (In JSON files keys are sorted: rank by value there.)"""
-    ranked = sorted(((key, n) for key, n in counts.items() if n), key=lambda pair: (-pair[1], pair[0]))
-    return dict(ranked[:most])
-
-
-def _questions(tally: _Tally) -> dict[str, Any]:
+def _questions(tally: Tally) -> dict[str, Any]:
     found = {}
-    for kind, splits in sorted(tally.answers.items()):
+    for kind, splits in sorted(tally.blind.answers.items()):
         answers: Counter = sum(splits.values(), Counter())
         found[kind] = {
             "count": answers.total(),
             "distinct_answers": len(answers),
-            "answers": _ranked(answers, TOP_ANSWERS),
+            "answers": ranked(answers, TOP_ANSWERS),
+            "difficulty": {str(level): n for level, n in sorted(tally.difficulty[kind].items())},
         }
     return found
 
 
-def _yes_no(tally: _Tally) -> dict[str, Any]:
+def _difficulty(tally: Tally) -> Counter:
+    return sum(tally.difficulty.values(), Counter())
+
+
+def _yes_no(tally: Tally) -> dict[str, Any]:
     """Over all questions of every type that are answered by yes or no."""
     counts = Counter({"yes": 0, "no": 0})
-    for splits in tally.answers.values():
+    for splits in tally.blind.answers.values():
         for answers in splits.values():
             counts.update({word: answers[word] for word in ("yes", "no")})
     return {**counts, "no_share": counts["no"] / counts.total() if counts.total() else None}
 
 
-def _blind_accuracy(tally: _Tally) -> dict[str, Any]:
-    """Accuracy of the training split's most frequent answer, without a look at the image, on the other splits.
-
-    Where a dataset has no training split or nothing else, its own answers are used and ``in_sample`` says so.
-    """
-    seen = {split for splits in tally.answers.values() for split in splits}
-    in_sample = "train" not in seen or seen == {"train"}
-    by_type: dict[str, Any] = {}
-    for kind, splits in sorted(tally.answers.items()):
-        train = sum(splits.values(), Counter()) if in_sample else splits.get("train", Counter())
-        held_out: Counter = sum((c for s, c in splits.items() if in_sample or s != "train"), Counter())
-        answer = next(iter(_ranked(train)), "")
-        n = held_out.total()
-        by_type[kind] = {"answer": answer, "n": n, "accuracy": held_out[answer] / n if n else None}
-    right = sum(round(entry["accuracy"] * entry["n"]) for entry in by_type.values() if entry["n"])
-    n = sum(entry["n"] for entry in by_type.values())
-    return {"accuracy": right / n if n else None, "n": n, "in_sample": in_sample, "by_type": by_type}
+def _segmenters(tally: Tally) -> dict[str, dict[str, int]]:
+    """Images and organs that each source segmented; ``none`` counts images without any organ."""
+    images, organs = tally.counts["images_by_source"], tally.counts["organs_by_source"]
+    return {source: {"images": n, "organs": organs[source]} for source, n in ranked(images).items()}
 
 
-def _duplicates(tally: _Tally) -> dict[str, Any]:
-    groups = sorted(sorted(group) for group in tally.pictures.values() if len(group) > 1)
-    across = [group for group in groups if len({split for _, split in group}) > 1]
-    return {
-        "groups": len(groups),
-        "images": sum(len(group) for group in groups),
-        "groups_across_splits": len(across),
-        "examples": [[image for image, _ in group] for group in (across or groups)[:EXAMPLES]],
-    }
-
-
-def _leaked(tally: _Tally) -> dict[str, Any]:
+def _leaked(tally: Tally) -> dict[str, Any]:
     leaked = sorted(patient for patient, splits in tally.patients.items() if len(splits) > 1)
     return {"count": len(leaked), "examples": leaked[:EXAMPLES]}
 
 
-def _rejected(directory: str) -> dict[str, int]:
-    """What was set aside, by reason, counted from the lines of DIR/rejected/*.jsonl."""
+def _rejected(directory: str) -> dict[str, Any]:
+    """What was set aside, counted and with the first examples of each reason, from DIR/rejected/*.jsonl."""
     counts: Counter = Counter()
+    examples: dict[str, list[dict[str, str]]] = {}
     for file in storage.list_files(storage.join(directory, "rejected"), "*.jsonl"):
-        lines: Iterable[str] = storage.read_bytes(file).decode().splitlines()
-        counts.update(json.loads(line)["reason"] for line in lines if line.strip())
-    return _ranked(counts)
+        for line in storage.read_bytes(file).decode().splitlines():
+            reject = json.loads(line)
+            counts[reject["reason"]] += 1
+            shown = examples.setdefault(reject["reason"], [])
+            if len(shown) < REJECT_EXAMPLES:
+                shown.append({"image_id": reject["image_id"], "detail": reject["detail"][:LONGEST_DETAIL]})
+    return {"rejected": ranked(counts), "rejected_examples": dict(sorted(examples.items()))}
 
 
 def _checks(report: dict[str, Any]) -> list[dict[str, Any]]:
-    leaked, duplicates = report["patients_in_several_splits"]["count"], report["duplicates"]
+    leaked, same, alike = (report[key] for key in ("patients_in_several_splits", "duplicates", "near_duplicates"))
     no_share, unclear = report["yes_no"]["no_share"], report["findings"]["unclear"]["share"]
-    blind = report["blind_accuracy"]["accuracy"]
+    unknown, blind = report["labels"]["unknown"], report["blind_accuracy"]["accuracy"]
 
     def check(name: str, ok: bool, found: str) -> dict[str, Any]:
         return {"name": name, "ok": ok, "found": found}
 
     return [
-        check("no patient in two splits", leaked == 0, f"{leaked} patients"),
+        check("no patient in two splits", leaked["count"] == 0, f"{leaked['count']} patients"),
         check(
-            "no picture in two splits", duplicates["groups_across_splits"] == 0,
-            f"{duplicates['groups_across_splits']} pictures; {duplicates['groups']} repeat within splits or across",
+            "no picture in two splits", same["groups_across_splits"] == 0,
+            f"{same['groups_across_splits']} pictures; {same['groups']} repeat within splits or across",
+        ),
+        check(
+            "no look-alike of a picture in another split", alike["groups_across_splits"] == 0,
+            f"{alike['groups_across_splits']} groups across splits, {alike['groups_across_patients']} across patients",
         ),
         check(
             f"{NO_SHARE[0]:.0%} to {NO_SHARE[1]:.0%} of yes/no answers are no",
@@ -201,11 +198,21 @@ def _checks(report: dict[str, Any]) -> list[dict[str, Any]]:
             f"at most {MAX_UNCLEAR_SHARE:.0%} of findings without a clear organ", unclear <= MAX_UNCLEAR_SHARE,
             f"{unclear:.1%}",
         ),
+        check("every label is in the vocabulary", not unknown, ", ".join(list(unknown)[:EXAMPLES]) or "all known"),
         check(
             "an answer without looking is mostly wrong", blind is None or blind < 0.5,
             "no questions" if blind is None else f"{blind:.1%} right",
         ),
+        check(f"the wording gives away at most {MAX_GAIN:.0%}", *_gives_away(report["blind_accuracy"]["text_only"])),
     ]  # fmt: skip
+
+
+def _gives_away(text_only: dict[str, Any] | None) -> tuple[bool, str]:
+    """Whether the text-only classifier stays near the majority answer, and what was found."""
+    if text_only is None or text_only["n"] < MIN_BLIND:
+        return True, f"fewer than {MIN_BLIND} held-out questions: cannot be told"
+    gain = text_only["accuracy"] - text_only["majority_accuracy"]
+    return gain <= MAX_GAIN, f"{100 * gain:+.1f} points over the majority answer, without the picture"
 
 
 def _page(directory: str, report: dict[str, Any]) -> str:

@@ -41,8 +41,9 @@ def content_sum(records: list[Record]) -> int:
 
 
 def _digest(record: Record) -> bytes:
-    row = record.model_dump(mode="json", exclude={"image": {"bytes"}})
-    row["image_sha256"] = hashlib.sha256(record.image.bytes).hexdigest() if record.image else None
+    row = record.model_dump(mode="json", exclude={"image": {"bytes"}, "prior": {"image": {"bytes"}}})
+    pictures = (record.image, record.prior.image if record.prior else None)
+    row["image_sha256"] = [hashlib.sha256(picture.bytes).hexdigest() if picture else None for picture in pictures]
     return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).digest()
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medclm.data.preview import main_question, training_views, write_preview
-from medclm.errors import UsageError
+from medclm.data.preview import main_question, row_context, training_views, write_preview
+from medclm.data.records import Step
+from medclm.errors import MedclmError, UsageError
 from tests.hand_dataset import make_record, write_dataset
 
 
@@ -71,3 +72,34 @@ def test_text_from_data_is_escaped(tmp_path):
 def test_a_dataset_without_rows(tmp_path):
     with pytest.raises(UsageError, match="no rows"):
         write_preview(write_dataset(tmp_path, []), tmp_path / "p.html")
+
+
+def test_a_shard_that_is_gone(tmp_path):
+    folder = write_dataset(tmp_path / "set", [make_record(0, "train", True)])
+    (tmp_path / "set" / "shards" / "shard-00000.parquet").unlink()
+    with pytest.raises(MedclmError, match="a shard cannot be read"):
+        write_preview(folder, tmp_path / "p.html")
+
+
+def test_every_kind_of_row_is_shown(tmp_path):
+    labelled = [make_record(n, "train", False).model_copy(update={"labels": ("mass",)}) for n in range(20, 26)]
+    records = [make_record(n, "train", n < 10) for n in range(20)] + labelled
+    text = write_preview(write_dataset(tmp_path, records), tmp_path / "p.html", limit=12, seed=3).read_text()
+    shown = [int(name[2:]) for name in re.findall(r'<section class="card" id="(\w+)"', text)]
+    assert [sum(n < 10 for n in shown), sum(10 <= n < 20 for n in shown), sum(n >= 20 for n in shown)] == [8, 2, 2]
+
+
+def test_steps_point_at_their_boxes_and_facts():
+    record = make_record(0, "train", True)  # steps: seed with a box, view without, organ with another box
+    question = record.questions[0]
+    known, unknown = "finding.nodule.definition", "finding.zorp"
+    last = Step(step="conclusion", text="Yes.", box_xyxy=question.reasoning[0].box_xyxy, facts=(known, unknown))
+    steps = row_context(
+        record.model_copy(
+            update={"questions": (question.model_copy(update={"reasoning": (*question.reasoning, last)}),)}
+        )
+    )["questions"][0]["steps"]
+    assert [step["place"] for step in steps] == [0, None, 1, 0]
+    assert [fact["id"] for fact in steps[3]["facts"]] == [known, unknown]
+    assert steps[3]["facts"][0]["source"]
+    assert steps[3]["facts"][1] == {"id": unknown, "text": "", "source": ""}
