@@ -28,7 +28,7 @@ SLICES = range(36, 52)
 def nearby(lidc, tmp_path_factory) -> Path:
     """The same dataset, its annotation file cut to :data:`SLICES`; images and masks are the whole one's."""
     document = json.loads((lidc / "annotations.json").read_text())
-    wanted = {f"lidc-idri-0001-{n:03d}" for n in SLICES}
+    wanted = {f"chest-ct-{n:03d}" for n in SLICES}
     document["images"] = [entry for entry in document["images"] if Path(entry["file_name"]).stem in wanted]
     ids = {entry["id"] for entry in document["images"]}
     document["annotations"] = [entry for entry in document["annotations"] if entry["image_id"] in ids]
@@ -117,7 +117,7 @@ def test_a_model_trained_on_it_answers_through_the_server(built, lidc, tmp_path)
         port = probe.getsockname()[1]
     address = run_app(ServeConfig(model=model, name="lidc-test", port=port, max_replicas=1, max_new_tokens=24))
     try:
-        slice_file = lidc / "images" / "lidc-idri-0001-044.dcm"
+        slice_file = lidc / "images" / "chest-ct-044.dcm"
         reply = httpx.post(
             f"{address}/v1/predict",
             files={"file": (slice_file.name, slice_file.read_bytes())},

@@ -1,82 +1,19 @@
-"""One image's way through the build, without Ray: decode, link, ask, verify. Pipeline stages call these on batches."""
+"""One decoded image's way to a finished row, without Ray: link, ask, verify, hide the ids."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from medclm import storage
 from medclm.data import images, link, questions, verify
+from medclm.data.decode import aside
 from medclm.data.privacy import pseudonymise, pseudonymise_reject
 from medclm.data.questions import Catalogue
-from medclm.data.records import Image, Record, Window
-from medclm.data.rejects import Reject, RejectReason
-from medclm.errors import MedclmError
-
-
-def _nothing() -> np.ndarray:
-    return np.zeros((0, 0), np.uint8)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A record with its pixels, or the reason why it was set aside.
-
-    Attributes:
-        values: (height, width) float32, modality units, bright is high.
-        shown: (height, width) or (height, width, 3) uint8, as displayed.
-    """
-
-    record: Record
-    values: np.ndarray = field(default_factory=_nothing)
-    shown: np.ndarray = field(default_factory=_nothing)
-    window: Window | None = None
-    reject: Reject | None = None
-
-
-def decode_record(record: Record, window: str) -> Decoded:
-    """Reads, decodes and renders the image of ``record``; bad input comes back as a reject."""
-    try:
-        data = storage.read_bytes(record.source.uri)
-        picture = images.read_picture(data, record.source.uri)
-        shown, used = images.render(picture, window)
-    except MedclmError as error:
-        return Decoded(record, reject=aside(record, "unreadable-image", str(error)))
-    if picture.left_on_right is False:
-        problem = "the patient's left is on the picture's left: not radiological display, sides would be wrong"
-        return Decoded(record, reject=aside(record, "flipped", problem))
-    height, width = shown.shape[:2]
-    for finding in record.findings:
-        if finding.box_xyxy[2] > width or finding.box_xyxy[3] > height:
-            problem = f"box {finding.box_xyxy} of {finding.id} is outside the {width} x {height} picture"
-            return Decoded(record, reject=aside(record, "box-outside", problem))
-    spacing = record.spacing_mm or picture.spacing_mm
-    source = record.source.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
-    update = {
-        "source": source,
-        "spacing_mm": spacing,
-        "modality": record.modality or picture.modality,
-        "plane": record.plane or picture.plane,
-        "view": record.view or picture.view,
-    }
-    return Decoded(record.model_copy(update=update), _bright_high(picture, shown), shown, used)
-
-
-def aside(record: Record, reason: RejectReason, detail: str) -> Reject:
-    """The reject of a whole image."""
-    return Reject(image_id=record.image_id, where=record.source.uri, reason=reason, detail=detail)
-
-
-def _bright_high(picture: images.Picture, shown: np.ndarray) -> np.ndarray:
-    """Grey values as float32 in which brighter on the screen is higher, so that "brighter" means what a reader sees."""
-    if picture.is_color:
-        return shown.mean(axis=2, dtype=np.float32)
-    return -picture.values if picture.inverted else picture.values
+from medclm.data.records import Image, Prior, Record, Window
+from medclm.data.rejects import Reject
 
 
 class Annotate:
@@ -125,11 +62,12 @@ class Annotate:
             done = self.linked(record.model_copy(update={"image": image}), values, masks, batch["segmenter"][i])
         except ValidationError as error:
             return "", b"", [self._anonymous(aside(record, "row-failed", str(error)), record)]
-        done, lost = self.asked(done, bool(batch["complete"][i]))
+        done, failed = self.asked(done, bool(batch["complete"][i]))
+        lost = [*map(Reject.model_validate_json, batch["lost"][i]), *failed]
         lost = [self._anonymous(reject, record) for reject in lost]
         if self.key is not None:
             done = pseudonymise(done, self.key, self.hash_image_ids)
-        return done.model_dump_json(exclude={"image": {"bytes"}, "prior": {"image": {"bytes"}}}), png, lost
+        return done.model_dump_json(exclude={"image": {"bytes"}}), png, lost
 
     def _anonymous(self, reject: Reject, record: Record) -> Reject:
         return reject if self.key is None else pseudonymise_reject(reject, self.key, record, self.hash_image_ids)
@@ -142,6 +80,7 @@ class Annotate:
         update = {
             "organs": link.organ_entries(organs, segmenter),
             "findings": tuple(link.link(finding, scene) for finding in record.findings),
+            "prior": _measured(record.prior) if record.prior else None,
         }
         return Record.model_validate({**dict(record), **update})
 
@@ -157,6 +96,15 @@ class Annotate:
             else:
                 kept.append(question.model_copy(update={"checks": checks}))
         return record.model_copy(update={"questions": tuple(kept)}), lost
+
+
+def _measured(prior: Prior) -> Prior:
+    """The prior with the sizes of its findings, by its own spacing."""
+    assert prior.image is not None, "decoding gives a prior its picture, or drops it"
+    size_hw = (prior.image.height, prior.image.width)
+    sizes = [link.size_mm(f, link.lesion_mask(f, size_hw), prior.spacing_mm) for f in prior.findings]
+    findings = [f.model_copy(update={"size_mm": size}) for f, size in zip(prior.findings, sizes, strict=True)]
+    return prior.model_copy(update={"findings": tuple(findings)})
 
 
 def pack_masks(masks: link.Masks) -> bytes:

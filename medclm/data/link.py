@@ -89,7 +89,7 @@ def link(finding: Finding, scene: Scene) -> Finding:
             "side": anatomy.organs()[organ].side if path else None,
             "zone": _zone(finding.box_xyxy, path, scene),
             "coverage": round(coverage, 6),
-            "size_mm": _size_mm(finding, lesion, scene.spacing_mm),
+            "size_mm": size_mm(finding, lesion, scene.spacing_mm),
             "attributes": {**_appearance(lesion, scene, organ), **finding.attributes},
         }
     )
@@ -154,7 +154,7 @@ def _zone(box: BoxXyxy, path: tuple[str, ...], scene: Scene) -> str | None:
     return ("upper", "middle", "lower")[min(max(third, 0), 2)]
 
 
-def _size_mm(finding: Finding, lesion: np.ndarray, spacing_mm: Spacing | None) -> float | None:
+def size_mm(finding: Finding, lesion: np.ndarray, spacing_mm: Spacing | None) -> float | None:
     """Longest in-plane diameter, edge to edge: of the mask where there is one, else the box's longer side."""
     if spacing_mm is None:
         return None

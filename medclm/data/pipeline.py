@@ -95,11 +95,16 @@ def _stream(config: BuildConfig, plan: Plan, todo: list[int], key: bytes | None,
         "choices_share": config.choices_share,
         "types": config.question_types,
     }
+    read = partial(decode, window=config.window, keep_text=config.text_overlay == "keep")
     actors = ray.data.ActorPoolStrategy
     with session.ordered_data():
         receipts = (
             ray.data.from_arrow([table.slice(at, block) for at in range(0, len(planned), block)])
-            .map_batches(partial(decode, window=config.window), batch_size=config.batch_size, memory=DECODE_MEMORY)
+            .map_batches(
+                read,
+                batch_size=config.batch_size,
+                memory=DECODE_MEMORY,
+            )
             .map_batches(
                 Segment,
                 fn_constructor_kwargs={"spec": config.segmenter},

@@ -58,7 +58,9 @@ def make_plan(config: BuildConfig, key_check: str | None = None) -> Plan:
     found = readers.read(config.format, config.images, config.annotations, name, config.reader)
     if not found.records:
         raise MedclmError("no image of the dataset can be used", where=config.annotations, got=reasons(found.rejects))
-    records = [_with_split(record, config) for record in with_priors(found.records, found.incomplete)]
+    compare = not config.question_types or "follow-up" in config.question_types
+    planned = with_priors(found.records, found.incomplete) if compare else found.records
+    records = [_with_split(record, config) for record in planned]
     rows = [(record.model_dump_json(), record.image_id not in found.incomplete) for record in records]
     description = _describe(config, rows, key_check)
     return Plan(rows, Catalogue.of(records), found.rejects, found.notes, description)
@@ -87,7 +89,8 @@ def _describe(config: BuildConfig, rows: list[tuple[str, bool]], key_check: str 
     for row, complete in rows:
         digest.update(f"{row}{complete:d}\n".encode())
     knowing = {"knowledge_sha256": knowledge.content_hash(), "labels_sha256": harmonise.content_hash()}
-    what = {"config": content, "rows_sha256": digest.hexdigest(), **knowing, "id_key_check": key_check, "medclm_version": __version__}
+    what = {"config": content, "rows_sha256": digest.hexdigest(), "id_key_check": key_check}
+    what |= {**knowing, "medclm_version": __version__}
     return {**what, "fingerprint": storage.fingerprint(what)}
 
 

@@ -106,7 +106,8 @@ def relation_step(record: Record) -> Step:
     if count == 0:
         return Step(step="relation", text="No finding is seen.")
     if count == 1:
-        return Step(step="relation", text="It is the only finding." if boxed else f"A {finding_text(labels[0])} is seen.")
+        text = "It is the only finding." if boxed else f"{a(finding_text(labels[0])).capitalize()} is seen."
+        return Step(step="relation", text=text)
     names = [finding_text(label) for label in labels]
     return Step(step="relation", text=f"There are {count} findings: {', '.join(names)}.")
 

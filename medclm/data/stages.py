@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from medclm.data import shards
-from medclm.data.annotate import aside, assemble, decode_record, pack_masks
+from medclm.data.annotate import assemble, pack_masks
+from medclm.data.decode import aside, decode_record
 from medclm.data.records import Record
 from medclm.data.segmenters import make_segmenter
 from medclm.errors import MedclmError
@@ -21,16 +22,17 @@ Batch = Any
 """A Ray Data batch: column name to array; what a stage returns may hold lists too."""
 
 
-def decode(batch: Batch, window: str) -> Batch:
+def decode(batch: Batch, window: str, keep_text: bool = False) -> Batch:
     """Reads and renders the images of a batch; pixels travel on as raw bytes beside their shape.
 
-    Columns out: index, record (JSON), complete, reject (JSON, or "" for a good row), values (float32 bytes, bright is
-    high), shown (uint8 bytes), shape (JSON), window (JSON or "").
+    Columns out: index, record (JSON), complete, reject (JSON, or "" for a good row), lost (list of JSON: findings that
+    were set aside), values (float32 bytes, bright is high), shown (uint8 bytes), shape (JSON), window (JSON or "").
     """
-    rows = [decode_record(Record.model_validate_json(text), window) for text in batch["record"]]
+    rows = [decode_record(Record.model_validate_json(text), window, keep_text) for text in batch["record"]]
     return {
         "index": batch["index"],
-        "complete": batch["complete"],
+        "complete": [bool(ok) and not row.lost for ok, row in zip(batch["complete"], rows, strict=True)],
+        "lost": [[reject.model_dump_json() for reject in row.lost] for row in rows],
         "record": [row.record.model_dump_json() for row in rows],
         "reject": [row.reject.model_dump_json() if row.reject else "" for row in rows],
         "values": pa.array([row.values.tobytes() for row in rows], pa.large_binary()),

@@ -38,8 +38,8 @@ class Slice:
 
     @property
     def image_id(self) -> str:
-        """``lidc-idri-0001-060`` for instance number 60."""
-        return f"{self.header.PatientID.lower()}-{int(self.header.InstanceNumber):03d}"
+        """``chest-ct-060`` for instance number 60: a file name that does not say who the patient is."""
+        return f"chest-ct-{int(self.header.InstanceNumber):03d}"
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ VISITS = (0.45, 0.35, 0.20)
 """Shares of patients with one, two and three pictures."""
 
 _CT_STUDY = 9
+DAYS_BETWEEN = 90
+"""Days from one picture of a patient to the next."""
 _WINDOW = (0.02, 0.96)
 
 
@@ -105,10 +107,9 @@ def visits(count: int, seed: int, kind: Kind) -> Iterator[Visit]:
                 return
             made += 1
             is_ct = kind == "ct" or (kind == "mixed" and coins[number] < 0.5)
-            patient_id = f"phantom-{seed}-{patient:05d}"
-            identity = Identity(patient_id, study=number + 1, series=1, instance=1)
+            identity = Identity(f"patient-{seed}-{patient:05d}", study=number + 1, series=1, instance=1)
             code = 2 if is_ct else 1
-            name = f"{patient_id}-{number + 1}"
+            name = f"phantom-{seed}-{patient:05d}-{number + 1}"
             yield Visit(
                 name, identity, anatomy, detector, "ct" if is_ct else "radiograph", (seed, patient, number, code)
             )
@@ -132,6 +133,7 @@ def _write(writer: DatasetWriter, visit: Visit, image: PhantomImage) -> None:
         image.values.shape,
         patient_id=visit.identity.patient_id,
         study_id=visit.identity.uid("study"),
+        study_day=DAYS_BETWEEN * (visit.identity.study - 1),
         modality="CT" if is_ct else "DX",
         plane="axial" if is_ct else "frontal",
         view=image.view,

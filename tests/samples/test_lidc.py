@@ -31,8 +31,8 @@ def lesions(folder: Path) -> dict[str, tuple[dict, np.ndarray]]:
 
 def test_the_nodule_is_where_the_radiologists_drew_it(lidc):
     found = lesions(lidc)
-    assert sorted(found) == [f"lidc-idri-0001-{n:03d}" for n in range(40, 48)]
-    annotation, mask = found["lidc-idri-0001-044"]
+    assert sorted(found) == [f"chest-ct-{n:03d}" for n in range(40, 48)]
+    annotation, mask = found["chest-ct-044"]
     # The four outlines span columns 298-336 and rows 340-386: x is the column.
     assert (annotation["bbox"], annotation["area"]) == ([299.0, 343.0, 36.0, 42.0], 924)
     assert mask.sum() == 924
@@ -43,8 +43,8 @@ def test_there_is_tissue_under_the_mask_and_air_under_its_transpose(lidc):
         values = hounsfield(lidc, image_id)
         assert values[mask.T].mean() < -750
         assert values[mask].mean() > values[mask.T].mean() + 250
-    values = hounsfield(lidc, "lidc-idri-0001-044")
-    assert 0 < values[lesions(lidc)["lidc-idri-0001-044"][1]].mean() < 60
+    values = hounsfield(lidc, "chest-ct-044")
+    assert 0 < values[lesions(lidc)["chest-ct-044"][1]].mean() < 60
 
 
 def test_every_lesion_lies_in_the_left_lower_lobe(lidc):
@@ -71,15 +71,15 @@ def test_sizes_and_ratings(lidc):
 
 
 def test_organs_have_the_density_they_should(lidc):
-    values = hounsfield(lidc, "lidc-idri-0001-090")
+    values = hounsfield(lidc, "chest-ct-090")
     means = {
-        n: values[organ(lidc, "lidc-idri-0001-090", n)].mean() for n in ("right_lower_lobe", "liver", "vertebra_t11")
+        n: values[organ(lidc, "chest-ct-090", n)].mean() for n in ("right_lower_lobe", "liver", "vertebra_t11")
     }
     assert means["right_lower_lobe"] == pytest.approx(-828, abs=2)
     assert means["liver"] == pytest.approx(74, abs=2)
     assert means["vertebra_t11"] == pytest.approx(218, abs=2)
-    assert organ(lidc, "lidc-idri-0001-090", "liver").nonzero()[1].mean() < 256  # the patient's right
-    assert organ(lidc, "lidc-idri-0001-090", "spleen").nonzero()[1].mean() > 256
+    assert organ(lidc, "chest-ct-090", "liver").nonzero()[1].mean() < 256  # the patient's right
+    assert organ(lidc, "chest-ct-090", "spleen").nonzero()[1].mean() > 256
     assert {p.stem for p in lidc.glob("masks/*/*.png")} <= set(organs())
 
 
@@ -88,7 +88,7 @@ def test_slices_are_the_published_files_from_the_head_down(lidc):
     positions = [image["position_mm"] for image in coco["images"]]
     assert (positions[0], positions[-1]) == (-10.0, -340.0)
     assert np.allclose(np.diff(positions), -2.5)
-    header = pydicom.dcmread(lidc / "images" / "lidc-idri-0001-001.dcm", stop_before_pixels=True)
+    header = pydicom.dcmread(lidc / "images" / "chest-ct-001.dcm", stop_before_pixels=True)
     assert (header.PatientIdentityRemoved, str(header.PatientName), header.PatientID) == ("YES", "", "LIDC-IDRI-0001")
     assert "CC BY 3.0" in (lidc / "README.md").read_text()
 
@@ -96,7 +96,7 @@ def test_slices_are_the_published_files_from_the_head_down(lidc):
 def test_every_takes_each_nth_slice(lidc, tmp_path):
     summary = write_lidc(tmp_path / "few", every=43)
     assert [p.stem for p in sorted((tmp_path / "few" / "images").iterdir())] == [
-        f"lidc-idri-0001-{n:03d}" for n in (1, 44, 87, 130)
+        f"chest-ct-{n:03d}" for n in (1, 44, 87, 130)
     ]
     assert (summary["images"], summary["findings"], summary["empty"]) == (4, 1, 3)
 
