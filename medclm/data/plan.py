@@ -111,7 +111,7 @@ def claim(out: str, description: dict[str, Any]) -> None:
         raise UsageError(
             "the directory holds a dataset of another build",
             where=out,
-            got=f"different: {', '.join(changed) or 'the annotations or the medclm version'}",
+            got=f"different: {', '.join(changed) or 'the annotations, the key of the ids or the medclm version'}",
             remedy="choose another --out, or delete this one",
         )
 
