@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 from medclm.data import anatomy, boxes
-from medclm.data.anatomy import finding_text, organ_text
+from medclm.data.anatomy import finding_text, normal_name, organ_text
 from medclm.data.knowledge import not_deniable
-from medclm.data.knowledge.steps import definition_step, sign_steps
+from medclm.data.knowledge.steps import definition_step, fact_step, signs
 from medclm.data.questions.draft import Catalogue, Draft
 from medclm.data.rationale import a, annotated, explain, place_text, size_text, survey
-from medclm.data.records import Finding, Record
+from medclm.data.records import Finding, Record, Step
 
 LARGER_BY = 1.3
 """A which-is-larger question is asked when one area is at least this many times the other."""
@@ -66,10 +66,15 @@ def _about_one(record: Record, finding: Finding, catalogue: Catalogue) -> Iterat
         steps = explain(record, finding, f"The size is {size}.")
         yield Draft("size", size, steps, (finding,), None, blanks, distractors=_other_sizes(finding.size_mm))
     for key, value in annotated(finding).items():
-        steps = explain(record, finding, f"The {key} is {value}.", *sign_steps(finding))
+        steps = explain(record, finding, f"The {key} is {value}.", *_signs_of(finding, key))
         wrong = tuple(v for v in catalogue.values_of(key) if v != value)
         more = (*blanks, ("attribute", key))
         yield Draft("attribute", value, steps, (finding,), None, more, distractors=wrong)
+
+
+def _signs_of(finding: Finding, attribute: str) -> list[Step]:
+    """Steps for the signs that this attribute of the finding shows."""
+    return [fact_step(fact) for fact, _, key in signs(finding) if key == normal_name(attribute)]
 
 
 def _other_organs(record: Record, finding: Finding) -> tuple[str, ...]:

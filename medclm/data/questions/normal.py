@@ -18,6 +18,10 @@ from medclm.data.rationale import a, conclusion_step, explain, organ_step_of, vi
 from medclm.data.records import UNCLEAR, Organ, Record, Step
 
 
+NORMAL_SHARE = 0.25
+"""How often an image without findings is asked whether an organ is normal."""
+
+
 def about_anatomy(record: Record, rng: random.Random) -> Iterator[Draft]:
     """A point well inside one organ; the deepest organs are asked for, so that the answer is unique."""
     organs = leaves(record)
@@ -54,7 +58,10 @@ def inner_point(mask: np.ndarray) -> tuple[int, int] | None:
 
 
 def about_normality(record: Record, rng: random.Random) -> Iterator[Draft]:
-    """One organ that holds a finding and one that none touches; only where every finding of the image is linked."""
+    """One organ that holds a finding and one that none touches; only where every finding of the image is linked.
+
+    An image without findings is asked in one case of four, so that "yes" is not the answer that always fits.
+    """
     if any(finding.organ in (None, UNCLEAR) for finding in record.findings) or record.labels:
         return
     organs = leaves(record)
@@ -66,7 +73,7 @@ def about_normality(record: Record, rng: random.Random) -> Iterator[Draft]:
         text = organ_text(organ.name)
         steps = explain(record, holder, f"So the {text} is not normal.")
         yield Draft("is-normal", "no", steps, (holder,), YES_NO, (("organ", text),))
-    if well:
+    if well and (ill or rng.random() < NORMAL_SHARE):
         organ = rng.choice(well)
         text = organ_text(organ.name)
         steps = (view_step(record), organ_step_of(organ), conclusion_step(f"No finding lies in the {text}."))

@@ -16,8 +16,10 @@ def test_the_organ_with_the_finding_is_not_normal_and_the_other_is():
     assert normality(record([linked_nodule()])) == [("no", "left lung"), ("yes", "right lung")]
 
 
-def test_every_organ_of_an_image_without_findings_is_normal():
-    assert normality(record())[0][0] == "yes"
+def test_an_image_without_findings_is_asked_now_and_then_and_then_it_is_normal():
+    drawn = [[d.answer for d in about_normality(record(), random.Random(n))] for n in range(400)]
+    assert {tuple(answers) for answers in drawn} == {(), ("yes",)}
+    assert 70 <= drawn.count(["yes"]) <= 130
 
 
 def test_a_finding_that_reaches_into_an_organ_leaves_none_normal():
