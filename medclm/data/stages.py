@@ -14,8 +14,10 @@ import pyarrow as pa
 from medclm.data import shards
 from medclm.data.annotate import assemble, pack_masks
 from medclm.data.decode import aside, decode_record
+from medclm.data.display import Display
 from medclm.data.records import Record
-from medclm.data.segmenters import make_segmenter
+from medclm.data.rejects import RejectReason
+from medclm.data.segmenters import SegmenterInput, make_segmenter
 from medclm.errors import MedclmError
 
 Batch = Any
@@ -53,27 +55,58 @@ class Segment:
 
     def __call__(self, batch: Batch) -> Batch:
         good = [i for i, reject in enumerate(batch["reject"]) if not reject]
-        pictures = [as_array(batch["shown"][i], batch["shape"][i]) for i in good]
-        ids = [json.loads(batch["record"][i])["image_id"] for i in good]
         rejects = list(batch["reject"])
         organs, packed = ["[]"] * len(rejects), [b""] * len(rejects)
-        for i, masks in zip(good, self._masks(pictures, ids), strict=True):
-            if isinstance(masks, MedclmError):
-                record = Record.model_validate_json(batch["record"][i])
-                rejects[i] = aside(record, "segmenter-failed", str(masks)).model_dump_json()
-            else:
+        for i, masks in zip(good, self._masks(self.inputs(batch)), strict=True):
+            if isinstance(masks, dict):
                 organs[i], packed[i] = json.dumps(sorted(masks)), pack_masks(masks)
+            else:
+                record = Record.model_validate_json(batch["record"][i])
+                rejects[i] = aside(record, *masks).model_dump_json()
         columns = {"organs": organs, "masks": pa.array(packed, pa.large_binary())}
         return {**batch, "reject": rejects, **columns, "segmenter": [self.segmenter.name] * len(organs)}
 
-    def _masks(self, pictures: list[np.ndarray], ids: list[str]) -> list:
-        """Masks a picture, or the error of that picture; one bad picture does not cost the batch."""
+    def inputs(self, batch: Batch) -> list[SegmenterInput]:
+        """What the segmenter takes of the rows that are good; pixels are views of the batch."""
+        found = []
+        for i, reject in enumerate(batch["reject"]):
+            if reject:
+                continue
+            record = Record.model_validate_json(batch["record"][i])
+            shown = as_array(batch["shown"][i], batch["shape"][i])
+            values = np.frombuffer(batch["values"][i], np.float32).reshape(shown.shape[:2])
+            display = Display.parse(record.source.display)
+            found.append(
+                SegmenterInput(
+                    record.image_id, shown, values, record.source, display, record.modality, record.spacing_mm
+                )
+            )
+        return found
+
+    def _masks(self, inputs: list[SegmenterInput]) -> list[dict[str, np.ndarray] | tuple[RejectReason, str]]:
+        """Masks an image, or why there are none. A batch that fails is halved: one image does not cost the others."""
+        if not inputs:
+            return []
         try:
-            return self.segmenter(pictures, ids)
-        except MedclmError as error:
-            if len(pictures) == 1:
-                return [error]
-            return [self._masks([picture], [image_id])[0] for picture, image_id in zip(pictures, ids, strict=True)]
+            return list(self.segmenter(inputs))
+        except (MedclmError, MemoryError, RuntimeError) as error:
+            reason = _reason(error)
+            if len(inputs) == 1:
+                return [(reason, str(error))]
+        half = len(inputs) // 2
+        return [*self._masks(inputs[:half]), *self._masks(inputs[half:])]
+
+
+def _reason(error: Exception) -> RejectReason:
+    """Why a segmenter failed; what is neither its own word nor a lack of memory is a fault of the program.
+
+    torch raises OutOfMemoryError (a RuntimeError) on a GPU, and a RuntimeError of its allocator on a CPU.
+    """
+    if isinstance(error, MedclmError):
+        return "segmenter-failed"
+    if isinstance(error, MemoryError) or "memory" in str(error).lower():
+        return "out-of-memory"
+    raise error
 
 
 def as_array(data: bytes, shape: str, dtype: type = np.uint8) -> np.ndarray:

@@ -17,7 +17,6 @@ from medclm.data.questions.presence import YES_NO, leaves
 from medclm.data.rationale import a, conclusion_step, explain, organ_step_of, view_step, view_text
 from medclm.data.records import UNCLEAR, Organ, Record, Step
 
-
 NORMAL_SHARE = 0.25
 """How often an image without findings is asked whether an organ is normal."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from medclm.data.display import Display
+from medclm.data.records import Source, Spacing
 from medclm.errors import UsageError
 
 SEGMENTERS = {
@@ -16,21 +19,47 @@ SEGMENTERS = {
 """What ``make_segmenter`` takes, with a line each."""
 
 
+@dataclass(frozen=True)
+class SegmenterInput:
+    """One picture in display orientation, and where it comes from.
+
+    Attributes:
+        image_id: as the reader has it; mask files are named by it.
+        shown: (H, W) or (H, W, 3) uint8, as rendered.
+        values: (H, W) float32, modality units, bright is high.
+        source: file, frame and volume.
+        display: how stored pixels became ``shown``; masks of stored pixels are turned alike.
+        modality: DICOM's code ("CT", "DX"), or "".
+        spacing_mm: of the picture, or None.
+    """
+
+    image_id: str
+    shown: np.ndarray
+    values: np.ndarray
+    source: Source
+    display: Display
+    modality: str = ""
+    spacing_mm: Spacing | None = None
+
+
+def picture_input(shown: np.ndarray, image_id: str = "") -> SegmenterInput:
+    """A picture of which nothing is known but its pixels, (H, W) or (H, W, 3) uint8, in display orientation."""
+    grey = shown if shown.ndim == 2 else shown.mean(axis=2)
+    return SegmenterInput(image_id, shown, grey.astype(np.float32), Source(uri="", reader=""), Display())
+
+
 class Segmenter(Protocol):
     """Organ masks of pictures."""
 
     name: str
     """Who made the masks; goes into ``Organ.source``."""
 
-    def __call__(self, pictures: list[np.ndarray], image_ids: list[str]) -> list[dict[str, np.ndarray]]:
-        """Segment a batch.
-
-        Args:
-            pictures: (H, W) uint8 each, as rendered; sizes may differ.
-            image_ids: one id a picture.
+    def __call__(self, images: list[SegmenterInput]) -> list[dict[str, np.ndarray]]:
+        """Segment a batch; sizes may differ.
 
         Returns:
-            For each picture the organs that were found: vocabulary name to (H, W) bool. Empty organs are left out.
+            For each picture the organs that were found: vocabulary name to (H, W) bool, in display orientation. Empty
+            organs are left out.
         """
         ...
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from medclm.data import anatomy
 from medclm.data.images import decode_png
+from medclm.data.segmenters import SegmenterInput
 from medclm.errors import MedclmError, UsageError
 
 THRESHOLD = 127
@@ -31,31 +32,29 @@ class MaskFiles:
                 "there is no such mask folder", where=folder, expected="DIR/<image id>/<organ>.png", got="no folder"
             )
 
-    def __call__(self, pictures: list[np.ndarray], image_ids: list[str]) -> list[dict[str, np.ndarray]]:
+    def __call__(self, images: list[SegmenterInput]) -> list[dict[str, np.ndarray]]:
         """See :class:`medclm.data.segmenters.Segmenter`. An image without a folder of its own has no organs.
 
         Raises:
             MedclmError: a mask has another size than its picture, is no PNG, or is named after no known organ.
         """
-        return [
-            self._of_image(image_id, (picture.shape[0], picture.shape[1]))
-            for picture, image_id in zip(pictures, image_ids, strict=True)
-        ]
+        return [self._of_image(image) for image in images]
 
-    def _of_image(self, image_id: str, size_hw: tuple[int, int]) -> dict[str, np.ndarray]:
-        folder = posixpath.join(self.root, image_id)
+    def _of_image(self, image: SegmenterInput) -> dict[str, np.ndarray]:
+        folder = posixpath.join(self.root, image.image_id)
         if not self.fs.isdir(folder):
             return {}
         paths = sorted(path for path in self.fs.ls(folder, detail=False) if path.endswith(".png"))
         masks: dict[str, np.ndarray] = {}
         for path, organ in zip(paths, _organ_names(folder, paths), strict=True):
-            mask = self._read(path, size_hw)
+            mask = self._read(path, image)
             if mask.any():
                 masks[organ] = masks[organ] | mask if organ in masks else mask
         return masks
 
-    def _read(self, path: str, size_hw: tuple[int, int]) -> np.ndarray:
-        pixels = decode_png(self.fs.cat_file(path), path)
+    def _read(self, path: str, image: SegmenterInput) -> np.ndarray:
+        pixels = image.display.apply(decode_png(self.fs.cat_file(path), path))
+        size_hw = image.shown.shape[:2]
         if pixels.shape != size_hw:
             raise MedclmError(
                 "a mask does not fit its picture",

@@ -16,6 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medclm.data import anatomy
+from medclm.data.images import to_gray
+from medclm.data.segmenters import SegmenterInput
 from medclm.errors import MedclmError, UsageError
 
 SHIPPED = {"phantom": Path(__file__).parent / "weights" / "unet-phantom"}
@@ -93,10 +95,10 @@ class Unet:
         self.name, self.facts, self.device = name, facts, device
         self.network = network.to(device=device, memory_format=torch.channels_last).eval()
 
-    def __call__(self, pictures: list[np.ndarray], image_ids: list[str]) -> list[dict[str, np.ndarray]]:
+    def __call__(self, images: list[SegmenterInput]) -> list[dict[str, np.ndarray]]:
         """See :class:`medclm.data.segmenters.Segmenter`. Neighbours of one size are resized and run as one batch."""
         found: list[dict[str, np.ndarray]] = []
-        for _, group in groupby(pictures, key=lambda picture: picture.shape):
+        for _, group in groupby((to_gray(image.shown) for image in images), key=lambda picture: picture.shape):
             same_size = list(group)
             for start in range(0, len(same_size), BATCH):
                 masks = self._masks(np.stack(same_size[start : start + BATCH]))

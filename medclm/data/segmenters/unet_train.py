@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from medclm.data.segmenters import picture_input
 from medclm.data.segmenters.unet import (
     Unet,
     UnetFacts,
@@ -138,7 +139,7 @@ def _pictures_and_masks(dataset_dir: str) -> list[tuple[np.ndarray, dict[str, np
     for record in read_coco(f"{root}/images", f"{root}/annotations.json", "segmenter").records:
         with fsspec.open(record.source.uri, "rb") as file:
             picture = to_gray(render(read_picture(file.read(), record.source.uri))[0])
-        pairs.append((picture, segmenter([picture], [record.image_id])[0]))
+        pairs.append((picture, segmenter([picture_input(picture, record.image_id)])[0]))
     return pairs
 
 
@@ -230,7 +231,7 @@ def _dice(segmenter: Unet, picture: np.ndarray, truth: dict[str, np.ndarray]) ->
     from monai.metrics import compute_dice
 
     empty = np.zeros(picture.shape, bool)
-    (found,) = segmenter([picture], ["one"])
+    (found,) = segmenter([picture_input(picture)])
     ours, theirs = (
         torch.from_numpy(np.stack([masks.get(organ, empty) for organ in segmenter.facts.organs]))[None].float()
         for masks in (found, truth)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medclm.data.images import encode_png
-from medclm.data.segmenters import make_segmenter
+from medclm.data.segmenters import make_segmenter, picture_input
 from medclm.errors import MedclmError, UsageError
 
 PICTURE = np.zeros((4, 6), np.uint8)
@@ -31,7 +31,7 @@ def test_masks_are_read_by_vocabulary_name(folder):
     folder("a", "heart", np.zeros((4, 6)))
     segmenter = make_segmenter(f"masks:{folder.root}")
     assert segmenter.name == "masks"
-    found, nothing = segmenter([PICTURE, PICTURE], ["a", "other"])
+    found, nothing = segmenter([picture_input(PICTURE, "a"), picture_input(PICTURE, "other")])
     assert sorted(found) == ["left_lower_lobe", "left_lung"]
     assert found["left_lung"].dtype == bool
     assert found["left_lung"].tolist() == [[False, False, True, True, False, False]] * 4
@@ -43,14 +43,14 @@ def test_two_files_of_one_organ_are_united(folder):
     left[0, 0] = right[1, 1] = 255
     folder("a", "left_lung", left)
     folder("a", "lung_left", right)
-    (found,) = make_segmenter(f"masks:{folder.root}")([PICTURE], ["a"])
+    (found,) = make_segmenter(f"masks:{folder.root}")([picture_input(PICTURE, "a")])
     assert found["left_lung"].sum() == 2
 
 
 def test_another_size_is_an_error(folder):
     folder("a", "heart", np.full((6, 4), 255))
     with pytest.raises(MedclmError, match="does not fit") as caught:
-        make_segmenter(f"masks:{folder.root}")([PICTURE], ["a"])
+        make_segmenter(f"masks:{folder.root}")([picture_input(PICTURE, "a")])
     assert caught.value.details["got"] == "4 x 6"
 
 
@@ -58,7 +58,7 @@ def test_unknown_organs_are_all_named(folder):
     for organ in ("hart", "lunge", "heart"):
         folder("a", organ, np.full((4, 6), 255))
     with pytest.raises(MedclmError) as caught:
-        make_segmenter(f"masks:{folder.root}")([PICTURE], ["a"])
+        make_segmenter(f"masks:{folder.root}")([picture_input(PICTURE, "a")])
     assert caught.value.details["got"] == "hart, lunge"
 
 

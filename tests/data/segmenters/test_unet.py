@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medclm.data.images import decode_png, encode_png
-from medclm.data.segmenters import make_segmenter
+from medclm.data.segmenters import make_segmenter, picture_input
 from medclm.data.segmenters.unet import SHIPPED, Unet, UnetFacts, build_network, network_input, save_unet
 from medclm.data.segmenters.unet_train import evaluate_unet, train_unet
 from medclm.errors import MedclmError, UsageError
@@ -71,21 +71,21 @@ def test_masks_come_back_at_the_size_and_in_the_order_of_the_pictures():
         picture = np.zeros(shape, np.uint8)
         picture[: 4 * (i + 1), shape[1] // 2 :] = 200
         pictures.append(picture)
-    found = segmenter(pictures, ["a", "b", "c", "d"])
+    found = segmenter([picture_input(picture) for picture in pictures])
     for picture, organs in zip(pictures, found, strict=True):
         assert list(organs) == ["heart"]  # the empty one is left out
         assert organs["heart"].dtype == bool
         assert organs["heart"].shape == picture.shape
         differ = organs["heart"] != (picture > 0)
         assert differ.mean() < 0.08  # only the border moves in the resizing
-    assert segmenter([], []) == []
+    assert segmenter([]) == []
 
 
 def test_a_batch_gives_what_single_pictures_give(stem):
     segmenter = make_segmenter(f"unet:{stem}", device="cpu")
     pictures = list(np.random.default_rng(0).integers(0, 255, (5, 40, 30), dtype=np.uint8))
-    together = segmenter(pictures, list("abcde"))
-    alone = [segmenter([picture], ["x"])[0] for picture in pictures]
+    together = segmenter([picture_input(picture) for picture in pictures])
+    alone = [segmenter([picture_input(picture)])[0] for picture in pictures]
     for a, b in zip(together, alone, strict=True):
         assert a.keys() == b.keys()
         for organ in a:
@@ -132,7 +132,7 @@ def test_training_learns_sides_by_position_and_writes_a_card(tmp_path, monkeypat
     assert f"| left_lung | {facts.dice['left_lung']:.3f} |" in card
     assert evaluate_unet(str(tmp_path / "net"), held_out, "cpu") == facts.dice
     left_picture = decode_png((tmp_path / "test" / "images" / "1.png").read_bytes())
-    (organs,) = make_segmenter(f"unet:{tmp_path / 'net'}", "cpu")([left_picture], ["1"])
+    (organs,) = make_segmenter(f"unet:{tmp_path / 'net'}", "cpu")([picture_input(left_picture)])
     assert organs["left_lung"].sum() > 4 * organs.get("right_lung", np.zeros(1)).sum()
 
 
