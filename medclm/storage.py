@@ -119,7 +119,7 @@ def read_bytes(url: str | Path) -> bytes:
     """
     fs, path = open_fs(url)
     try:
-        return _retried(lambda: fs.cat_file(path))
+        return retried(lambda: fs.cat_file(path))
     except FileNotFoundError as error:
         raise MedclmError("a file does not exist", where=url) from error
     except OSError as error:
@@ -135,14 +135,14 @@ def write_atomic(url: str | Path, data: bytes) -> None:
     fs, path = open_fs(url)
     try:
         if isinstance(fs, LocalFileSystem):
-            _retried(lambda: _write_renamed(Path(path), data))
+            retried(lambda: _write_renamed(Path(path), data))
         else:
-            _retried(lambda: fs.pipe_file(path, data))
+            retried(lambda: fs.pipe_file(path, data))
     except OSError as error:
         raise MedclmError("a file cannot be written", where=url, got=error) from error
 
 
-def _retried(call: Callable[[], T]) -> T:
+def retried(call: Callable[[], T]) -> T:
     """The result of ``call``; a fault that may pass is waited out, :data:`TRIES` times in all, twice as long each time.
 
     Whole reads and whole writes are safe to repeat. A path that is missing, forbidden or of the wrong kind, and a disk

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from medclm.data import images, link, questions, verify
+from medclm.data import boxes, images, link, questions, verify
 from medclm.data.decode import aside
 from medclm.data.privacy import pseudonymise, pseudonymise_reject
 from medclm.data.questions import Catalogue
-from medclm.data.records import Image, Prior, Record, Window
+from medclm.data.records import Image, Organ, Prior, Record, Window
 from medclm.data.rejects import Reject
 
 
@@ -57,7 +57,9 @@ class Annotate:
         window = Window.model_validate_json(batch["window"][i]) if batch["window"][i] else None
         png = images.encode_png(shown)
         image = Image(bytes=png, format="png", width=shape[1], height=shape[0], window=window)
-        masks = unpack_masks(json.loads(batch["organs"][i]), batch["masks"][i], (shape[0], shape[1]))
+        size_hw = (shape[0], shape[1])
+        masks = unpack_masks(json.loads(batch["organs"][i]), batch["masks"][i], size_hw)
+        masks |= {organ.name: boxes.decode_rle(organ.rle, size_hw) for organ in record.organs}  # the reader's win
         try:
             done = self.linked(record.model_copy(update={"image": image}), values, masks, batch["segmenter"][i])
         except ValidationError as error:
@@ -78,7 +80,7 @@ class Annotate:
         frontal = record.plane == "frontal"
         scene = link.Scene(values, organs, record.spacing_mm, frontal, self.min_coverage, self.linking)
         update = {
-            "organs": link.organ_entries(organs, segmenter),
+            "organs": _with_sources(link.organ_entries(organs, segmenter), record.organs),
             "findings": tuple(link.link(finding, scene) for finding in record.findings),
             "prior": _measured(record.prior) if record.prior else None,
         }
@@ -96,6 +98,12 @@ class Annotate:
             else:
                 kept.append(question.model_copy(update={"checks": checks}))
         return record.model_copy(update={"questions": tuple(kept)}), lost
+
+
+def _with_sources(organs: tuple[Organ, ...], read: tuple[Organ, ...]) -> tuple[Organ, ...]:
+    """``organs``, with the source of those that came with the annotations."""
+    sources = {organ.name: organ.source for organ in read}
+    return tuple(o.model_copy(update={"source": sources[o.name]}) if o.name in sources else o for o in organs)
 
 
 def _measured(prior: Prior) -> Prior:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from medclm import storage
-from medclm.data import images
+from medclm.data import images, readers
 from medclm.data.readers.base import Refused, checked_box
 from medclm.data.records import Finding, Image, Prior, Record, Window
 from medclm.data.rejects import Reject, RejectReason
@@ -48,7 +49,7 @@ def decode_record(record: Record, window: str, keep_text: bool = False) -> Decod
     """
     try:
         data = storage.read_bytes(record.source.uri)
-        picture = images.read_picture(data, record.source.uri, record.source.frame)
+        picture = _picture(data, record.source.uri, record.source.frame, record.source.reader)
         shown, used = images.render(picture, window)
     except MedclmError as error:
         return Decoded(record, reject=aside(record, "unreadable-image", str(error)))
@@ -66,7 +67,7 @@ def decode_record(record: Record, window: str, keep_text: bool = False) -> Decod
         "plane": record.plane or picture.plane,
         "view": record.view or picture.view,
         "findings": findings,
-        "prior": _with_picture(record.prior, window) if record.prior else None,
+        "prior": _with_picture(record.prior, record.source.reader, window) if record.prior else None,
     }
     return Decoded(record.model_copy(update=update), _bright_high(picture, shown), shown, used, lost=lost)
 
@@ -84,10 +85,20 @@ def _inside(record: Record, size_hw: tuple[int, int]) -> tuple[tuple[Finding, ..
     return tuple(kept), tuple(lost)
 
 
-def _with_picture(prior: Prior, window: str) -> Prior | None:
+def _picture(data: bytes, uri: str, frame: int | None, reader: str) -> images.Picture:
+    """The decoded file; values of a raster image that a dataset stores with an offset become Hounsfield units."""
+    picture = images.read_picture(data, uri, frame)
+    offset = readers.hu_offset(reader)
+    if offset is None or picture.file_format == "dicom" or picture.is_color:
+        return picture
+    values = picture.values + np.float32(offset)
+    return dataclasses.replace(picture, values=values, modality="CT", rescaled=True)
+
+
+def _with_picture(prior: Prior, reader: str, window: str) -> Prior | None:
     """The prior with its picture and spacing; None where it cannot be read (its own row says why)."""
     try:
-        picture = images.read_picture(storage.read_bytes(prior.uri), prior.uri, prior.frame)
+        picture = _picture(storage.read_bytes(prior.uri), prior.uri, prior.frame, reader)
         shown, used = images.render(picture, window)
     except MedclmError:
         return None

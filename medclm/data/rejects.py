@@ -24,6 +24,7 @@ RejectReason = Literal[
     "crowd",
     "bad-row",
     "no-geometry",
+    "outvoted",
     # decoding
     "truncated-image",
     "unreadable-image",

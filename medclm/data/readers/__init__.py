@@ -19,15 +19,30 @@ class Format:
         what: what ``annotations`` is, in a line.
         function: ``module:function`` below this package; imported when it is used.
         options: keyword options of the function with their fixed values; ``reader.KEY=VALUE`` of a build adds others.
+        hu_offset: see :func:`hu_offset`.
     """
 
     what: str
     function: str
     options: tuple[tuple[str, Any], ...] = ()
+    hu_offset: float | None = None
 
 
 FORMATS: dict[str, Format] = {
+    "chestx-det": Format("ChestX-Det JSON: boxes and polygons", "chestxdet:read_chestxdet"),
     "coco": Format("COCO JSON: boxes, polygons, run lengths, attributes", "coco:read_coco"),
+    "csv": Format("CSV of boxes, by the column map `columns`", "table:read_table"),
+    "deeplesion": Format("DeepLesion, DL_info.csv", "deeplesion:read_deeplesion", hu_offset=-32768.0),
+    "dicom-seg": Format("DICOM SEG: segments as lesions and organs", "dicom_seg:read_seg"),
+    "dicom-sr": Format("DICOM SR of template TID 1500: measured regions", "dicom_sr:read_sr"),
+    "gsps": Format("DICOM presentation states: drawn graphics and their text", "gsps:read_gsps"),
+    "nih": Format("NIH ChestX-ray14, BBox_List_2017.csv", "presets:read_nih"),
+    "rsna": Format("RSNA pneumonia challenge, stage_2_train_labels.csv", "presets:read_rsna"),
+    "rtstruct": Format("DICOM RT structure sets: contours", "rtstruct:read_rtstruct"),
+    "siim": Format("SIIM-ACR pneumothorax, run lengths in CSV", "siim:read_siim"),
+    "vindr": Format("VinDr-CXR, CSV of several readers", "presets:read_vindr"),
+    "voc": Format("Pascal VOC: folder of XML files", "voc:read_voc"),
+    "yolo": Format("YOLO: folder of TXT files, boxes or polygons", "yolo:read_yolo"),
 }
 """What ``--format`` takes."""
 
@@ -46,6 +61,19 @@ def read(format: str, images: str, annotations: str, dataset: str, options: dict
     function: Callable[..., ReadResult] = getattr(import_module(f"{__name__}.{module}"), name)
     _check_options(format, function, options or {})
     return function(images, annotations, dataset, **{**dict(found.options), **(options or {})})
+
+
+def hu_offset(reader: str) -> float | None:
+    """What to add to the stored values of a raster image so that they are Hounsfield units.
+
+    Args:
+        reader: ``Source.reader`` of the record.
+
+    Returns:
+        None where the file itself says what its values mean, or nobody knows.
+    """
+    found = FORMATS.get(reader)
+    return None if found is None else found.hu_offset
 
 
 def _check_options(format: str, function: Callable[..., ReadResult], options: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from medclm import storage
 from medclm.data import boxes, harmonise
-from medclm.data.records import BoxXyxy, Finding, Record
+from medclm.data.records import BoxXyxy, Finding, Record, Split
 from medclm.data.rejects import Reject, RejectReason
 from medclm.errors import UsageError
 
@@ -59,24 +59,38 @@ def stem(path: str) -> str:
     return posixpath.splitext(name)[0]
 
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom")
+
+
+def name_stem(name: str) -> str:
+    """The stem of what an entry calls its image, which may be a stem already ("1.2.840.1", a UID, keeps its end)."""
+    base = posixpath.basename(name.replace("\\", "/"))
+    return stem(base) if base.lower().endswith((*IMAGE_SUFFIXES, ".nii.gz", ".nrrd", ".nii")) else base
+
+
 class Listing:
     """The files under a folder, listed once (not one request a file).
 
-    Attributes:
+    Args:
         folder: its address, any fsspec address.
+        skip: endings, in lower case, of files that are not listed (annotations that lie beside the images).
+
+    Attributes:
+        folder: as given.
         files: paths relative to it, sorted.
 
     Raises:
         UsageError: there is no such folder.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, skip: tuple[str, ...] = ()) -> None:
         fs, root = storage.open_fs(folder)
         if not fs.isdir(root):
             raise UsageError("there is no such image folder", where=folder)
         root = root.rstrip("/")
         self.folder = folder
-        self.files = sorted(path[len(root) + 1 :] for path in fs.find(root))
+        found = (path[len(root) + 1 :] for path in fs.find(root))
+        self.files = sorted(path for path in found if not path.lower().endswith(skip))
 
     @cached_property
     def _paths(self) -> frozenset[str]:
@@ -93,13 +107,16 @@ class Listing:
     def find(self, name: str) -> str:
         """The relative path of the file that ``name`` means: a path, else a file name or stem that occurs once.
 
+        Where both have folders, one must be the end of the other: ``b/1.png`` is never found as ``a/1.png``.
+
         Raises:
             Refused: (missing-image) there is none, or several.
         """
-        path = posixpath.normpath(name)
+        path = posixpath.normpath(name.replace("\\", "/"))
         if path in self._paths:
             return path
-        found = sorted(set(self._by_name.get(posixpath.basename(path), ())))
+        folder, base = posixpath.split(path)
+        found = sorted({p for p in self._by_name.get(base, ()) if _same_end(posixpath.dirname(p), folder)})
         if len(found) == 1:
             return found[0]
         if not found:
@@ -109,6 +126,20 @@ class Listing:
     def uri(self, path: str) -> str:
         """The address of a file of the listing."""
         return storage.join(self.folder, path)
+
+
+def _same_end(folder: str, other: str) -> bool:
+    """Whether the parts of one folder are the last parts of the other."""
+    a, b = (f"/{text.strip('/')}" if text else "" for text in (folder, other))
+    return a.endswith(b) or b.endswith(a)
+
+
+SPLITS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validate", "validation", "valid", "val", "dev"), "validate"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}  # type: ignore[dict-item]
+"""What datasets call their splits."""
 
 
 def is_number(value: object) -> bool:
