@@ -102,8 +102,9 @@ class Worker:
         from medclm.data.stages import decode
 
         batch = {"index": [r[0] for r in rows], "record": [r[1] for r in rows], "complete": [r[2] for r in rows]}
-        found = self.annotate(plain(self.segment(plain(decode(batch, self.window)))))
-        return [png for png in found["png"]]
+        found = self.annotate(self.segment(pa.table(decode(pa.table(batch), self.window))))
+        publish(pa.table(found), self.out, len(rows)) if self.out else None
+        return len(rows)
 
 
 def plain(batch: dict) -> dict:

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 LOCAL_CPUS = 4
 """Logical CPUs of a local Ray, at least: actors and tasks share the real cores, which a laptop has two or more of."""
 
+ACTORS_UP_S = 1800
+"""Seconds that a stage may take to load its models."""
+
 _QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "ERROR", "RAY_SERVE_LOG_TO_STDERR": "0"}
 
 
@@ -59,16 +62,22 @@ def _native_stderr_closed() -> Iterator[None]:
 
 @contextmanager
 def ordered_data() -> Iterator[None]:
-    """Ray Data with its order kept and without progress bars; the settings before come back afterwards."""
+    """Ray Data with its order kept, without progress bars, and with its stages held together; undone afterwards.
+
+    Actors are up before the first image is read, and a stage waits when it is a few batches ahead of the next one:
+    otherwise decoding fills half of the object store before the first row comes out.
+    """
+    os.environ.setdefault("RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD", "0")
     import ray.data
 
     context = ray.data.DataContext.get_current()
-    before = context.execution_options.preserve_order, context.enable_progress_bars
-    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    options = context.execution_options
+    before = options.preserve_order, context.enable_progress_bars, context.wait_for_min_actors_s
+    options.preserve_order, context.enable_progress_bars, context.wait_for_min_actors_s = True, False, ACTORS_UP_S
     try:
         yield
     finally:
-        context.execution_options.preserve_order, context.enable_progress_bars = before
+        options.preserve_order, context.enable_progress_bars, context.wait_for_min_actors_s = before
 
 
 def has_gpus() -> bool:

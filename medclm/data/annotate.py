@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pydantic import ValidationError
 
-from medclm.data import boxes, images, link, questions, verify
+from medclm.data import boxes, link, questions, verify
+from medclm.data.batches import Batch, rows_of, unpack_masks
 from medclm.data.decode import aside
 from medclm.data.privacy import pseudonymise, pseudonymise_reject
 from medclm.data.questions import Catalogue
@@ -38,24 +40,24 @@ class Annotate:
         self.min_coverage, self.linking = min_coverage, linking
         self.key, self.hash_image_ids = key, hash_image_ids
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, table: pa.Table) -> Batch:
+        batch = rows_of(table)
         rows = [self._row(batch, i) for i in range(len(batch["index"]))]
         return {
             "index": batch["index"],
             "record": [row[0] for row in rows],
-            "png": [row[1] for row in rows],
+            "png": pa.array([row[1] for row in rows], pa.large_binary()),
             "rejects": [[reject.model_dump_json() for reject in row[2]] for row in rows],
         }
 
-    def _row(self, batch: dict[str, Any], i: int) -> tuple[str, bytes, list[Reject]]:
+    def _row(self, batch: Batch, i: int) -> tuple[str, bytes, list[Reject]]:
         record = Record.model_validate_json(batch["record"][i])
         if batch["reject"][i]:
             return "", b"", [self._anonymous(Reject.model_validate_json(batch["reject"][i]), record)]
         shape = json.loads(batch["shape"][i])
-        shown = np.frombuffer(batch["shown"][i], np.uint8).reshape(shape)
         values = np.frombuffer(batch["values"][i], np.float32).reshape(shape[:2])
         window = Window.model_validate_json(batch["window"][i]) if batch["window"][i] else None
-        png = images.encode_png(shown)
+        png = bytes(batch["png"][i])
         image = Image(bytes=png, format="png", width=shape[1], height=shape[0], window=window)
         size_hw = (shape[0], shape[1])
         masks = unpack_masks(json.loads(batch["organs"][i]), batch["masks"][i], size_hw)
@@ -69,7 +71,7 @@ class Annotate:
         lost = [self._anonymous(reject, record) for reject in lost]
         if self.key is not None:
             done = pseudonymise(done, self.key, self.hash_image_ids)
-        return done.model_dump_json(exclude={"image": {"bytes"}}), png, lost
+        return _with_bytes(done, b"").model_dump_json(), png, lost  # the picture has a column of its own
 
     def _anonymous(self, reject: Reject, record: Record) -> Reject:
         return reject if self.key is None else pseudonymise_reject(reject, self.key, record, self.hash_image_ids)
@@ -115,23 +117,15 @@ def _measured(prior: Prior) -> Prior:
     return prior.model_copy(update={"findings": tuple(findings)})
 
 
-def pack_masks(masks: link.Masks) -> bytes:
-    """(H, W) bool masks of one size, in the order of their names, as one bit a pixel without gaps."""
-    return np.packbits(np.stack([masks[name] for name in sorted(masks)])).tobytes() if masks else b""
-
-
-def unpack_masks(names: list[str], packed: bytes, size_hw: tuple[int, int]) -> link.Masks:
-    """The inverse of :func:`pack_masks`; ``names`` are sorted."""
-    shape = (len(names), *size_hw)
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=int(np.prod(shape)))
-    return dict(zip(names, bits.view(bool).reshape(shape), strict=True))
-
-
-def assemble(batch: dict[str, Any], row: int) -> tuple[Record | None, list[Reject]]:
+def assemble(batch: Batch, row: int) -> tuple[Record | None, list[Reject]]:
     """The finished record of one row of :class:`Annotate`'s output (None when it was set aside) and its rejects."""
     lost = [Reject.model_validate_json(text) for text in batch["rejects"][row]]
     if not batch["record"][row]:
         return None, lost
-    document = json.loads(batch["record"][row])
-    document["image"]["bytes"] = batch["png"][row]
-    return Record.model_validate(document), lost
+    record = Record.model_validate_json(batch["record"][row])
+    return _with_bytes(record, bytes(batch["png"][row])), lost
+
+
+def _with_bytes(record: Record, data: bytes) -> Record:
+    assert record.image is not None, "an annotated record has a picture"
+    return record.model_copy(update={"image": record.image.model_copy(update={"bytes": data})})

@@ -31,6 +31,8 @@ Progress = Callable[[int, int], None]
 
 DECODE_MEMORY = 512 * 2**20
 """Bytes a decoding task reserves. It also keeps Ray from fusing decoding into the segmenter's actors."""
+BLOCK_BATCHES = 2
+"""Batches that a task takes at least."""
 MOST_BLOCKS = 2000
 """Blocks that the driver hands to Ray, about: each costs it a millisecond."""
 
@@ -88,7 +90,7 @@ def _stream(config: BuildConfig, plan: Plan, todo: list[int], key: bytes | None,
     rows = config.shard_rows
     planned = [n for shard in todo for n in range(shard * rows, min((shard + 1) * rows, len(plan.rows)))]
     table = plan_table(plan, planned)
-    block = max(config.batch_size, min(rows, len(planned) // MOST_BLOCKS))
+    block = config.batch_size * max(BLOCK_BATCHES, len(planned) // (MOST_BLOCKS * config.batch_size))
     asking = {
         "seed": config.seed,
         "limit": config.max_questions,
@@ -103,13 +105,16 @@ def _stream(config: BuildConfig, plan: Plan, todo: list[int], key: bytes | None,
             .map_batches(
                 read,
                 batch_size=config.batch_size,
+                batch_format="pyarrow",
                 memory=DECODE_MEMORY,
+                compute=ray.data.TaskPoolStrategy(size=_decoders(ray.cluster_resources(), config, gpus)),
             )
             .map_batches(
                 Segment,
                 fn_constructor_kwargs={"spec": config.segmenter},
                 compute=actors(size=config.segmenter_actors),
                 batch_size=config.batch_size,
+                batch_format="pyarrow",
                 num_gpus=gpus or None,
             )
             .map_batches(
@@ -124,13 +129,14 @@ def _stream(config: BuildConfig, plan: Plan, todo: list[int], key: bytes | None,
                 },
                 compute=actors(size=config.annotator_actors),
                 batch_size=config.batch_size,
+                batch_format="pyarrow",
             )
-            .repartition(target_num_rows_per_block=rows, strict=True)
-            .map_batches(partial(publish, out=config.out, shard_rows=rows), batch_size=None)
+            .map_batches(partial(publish, out=config.out, shard_rows=rows), batch_size=rows, batch_format="pyarrow")
+            .repartition(target_num_rows_per_block=rows, strict=True)  # fused into publish: a batch is one shard's rows
         )
         finished = len(plan.rows) - len(planned)
-        for receipt in receipts.iter_rows():
-            finished += receipt["images"]
+        for written in receipts.iter_batches(batch_size=None):
+            finished += len(written["index"])
             if progress:
                 progress(finished, len(plan.rows))
 
@@ -146,13 +152,19 @@ def plan_table(plan: Plan, rows: list[int]) -> pa.Table:
     )
 
 
+def _decoders(resources: dict[str, float], config: BuildConfig, gpus: float) -> int:
+    """Decoding tasks at once: every CPU but those of the actors and one that cuts and writes shards meanwhile."""
+    actors = config.annotator_actors + (0 if gpus else config.segmenter_actors)
+    return max(1, int(resources.get("CPU", 1)) - actors - 1)
+
+
 def _check_room(resources: dict[str, float], config: BuildConfig, gpus: float) -> None:
     """A cluster too small for the actors would wait for ever."""
-    needed = config.annotator_actors + 1 + (config.segmenter_actors if not gpus else 0)
+    needed = config.annotator_actors + 2 + (config.segmenter_actors if not gpus else 0)
     if resources.get("CPU", 0) < needed:
         raise UsageError(
             "the cluster has too few CPUs for this build",
-            expected=f"{needed} (one an actor, one to decode)",
+            expected=f"{needed} (one an actor, one to decode, one to write)",
             got=resources.get("CPU", 0),
             remedy="lower segmenter_actors or annotator_actors",
         )

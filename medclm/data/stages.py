@@ -6,30 +6,30 @@ Pixels travel as raw bytes beside their shape, records as JSON; both are views o
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from medclm.data import shards
-from medclm.data.annotate import assemble, pack_masks
+from medclm.data.annotate import assemble
+from medclm.data.batches import Batch, as_array, pack_masks, rows_of
 from medclm.data.decode import aside, decode_record
 from medclm.data.display import Display
+from medclm.data.images import encode_png
 from medclm.data.records import Record
 from medclm.data.rejects import RejectReason
 from medclm.data.segmenters import SegmenterInput, make_segmenter
 from medclm.errors import MedclmError
 
-Batch = Any
-"""A Ray Data batch: column name to array; what a stage returns may hold lists too."""
 
-
-def decode(batch: Batch, window: str, keep_text: bool = False) -> Batch:
-    """Reads and renders the images of a batch; pixels travel on as raw bytes beside their shape.
+def decode(table: pa.Table, window: str, keep_text: bool = False) -> Batch:
+    """Reads and renders the images of a batch; pixels travel on as raw bytes beside their shape, and as PNG.
 
     Columns out: index, record (JSON), complete, reject (JSON, or "" for a good row), lost (list of JSON: findings that
-    were set aside), values (float32 bytes, bright is high), shown (uint8 bytes), shape (JSON), window (JSON or "").
+    were set aside), values (float32 bytes, bright is high), shown (uint8 bytes), png (of shown), shape (JSON), window
+    (JSON or "").
     """
+    batch = rows_of(table)
     rows = [decode_record(Record.model_validate_json(text), window, keep_text) for text in batch["record"]]
     return {
         "index": batch["index"],
@@ -39,6 +39,7 @@ def decode(batch: Batch, window: str, keep_text: bool = False) -> Batch:
         "reject": [row.reject.model_dump_json() if row.reject else "" for row in rows],
         "values": pa.array([row.values.tobytes() for row in rows], pa.large_binary()),
         "shown": pa.array([row.shown.tobytes() for row in rows], pa.large_binary()),
+        "png": pa.array([b"" if row.reject else encode_png(row.shown) for row in rows], pa.large_binary()),
         "shape": [json.dumps(row.shown.shape) for row in rows],
         "window": [row.window.model_dump_json() if row.window else "" for row in rows],
     }
@@ -48,12 +49,14 @@ class Segment:
     """Actor: organ masks of a batch of pictures. The model is loaded once an actor.
 
     Columns added: ``organs``, JSON list of names; ``masks``, one bit a pixel (:func:`pack_masks`); ``segmenter``.
+    ``shown`` ends here.
     """
 
     def __init__(self, spec: str) -> None:
         self.segmenter = make_segmenter(spec)
 
-    def __call__(self, batch: Batch) -> Batch:
+    def __call__(self, table: pa.Table) -> pa.Table:
+        batch = rows_of(table)
         good = [i for i, reject in enumerate(batch["reject"]) if not reject]
         rejects = list(batch["reject"])
         organs, packed = ["[]"] * len(rejects), [b""] * len(rejects)
@@ -63,8 +66,11 @@ class Segment:
             else:
                 record = Record.model_validate_json(batch["record"][i])
                 rejects[i] = aside(record, *masks).model_dump_json()
-        columns = {"organs": organs, "masks": pa.array(packed, pa.large_binary())}
-        return {**batch, "reject": rejects, **columns, "segmenter": [self.segmenter.name] * len(organs)}
+        columns = {"reject": rejects, "organs": organs, "segmenter": [self.segmenter.name] * len(organs)}
+        table = table.drop_columns(["shown", "reject"]).append_column("masks", pa.array(packed, pa.large_binary()))
+        for name, column in columns.items():
+            table = table.append_column(name, pa.array(column, pa.string()))
+        return table
 
     def inputs(self, batch: Batch) -> list[SegmenterInput]:
         """What the segmenter takes of the rows that are good; pixels are views of the batch."""
@@ -109,17 +115,13 @@ def _reason(error: Exception) -> RejectReason:
     raise error
 
 
-def as_array(data: bytes, shape: str, dtype: type = np.uint8) -> np.ndarray:
-    """A read-only view of raw bytes as an array; ``shape`` is JSON."""
-    return np.frombuffer(data, dtype).reshape(json.loads(shape))
-
-
-def publish(batch: Batch, out: str, shard_rows: int) -> Batch:
-    """Writes one shard; a block is exactly one shard's rows, in order.
+def publish(table: pa.Table, out: str, shard_rows: int) -> Batch:
+    """Writes one shard; a batch is exactly one shard's rows, in order. Returns their indices.
 
     Raises:
         MedclmError: the block holds rows of several shards (Ray broke the order).
     """
+    batch = rows_of(table)
     index = [int(i) for i in batch["index"]]
     shard = index[0] // shard_rows
     if index != list(range(shard * shard_rows, shard * shard_rows + len(index))):
@@ -130,4 +132,4 @@ def publish(batch: Batch, out: str, shard_rows: int) -> Batch:
         records += [record] if record else []
         rejects += lost
     shards.write_shard(out, shard, records, rejects)
-    return {"shard": [shard], "images": [len(index)]}
+    return {"index": index}

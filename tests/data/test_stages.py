@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from medclm.data.annotate import pack_masks, unpack_masks
+from medclm.data.batches import pack_masks, unpack_masks
 from medclm.data.segmenters import SegmenterInput
 from medclm.data.stages import Segment
 from medclm.errors import MedclmError
@@ -29,23 +30,23 @@ class Hungry:
         return [{"heart": image.shown > 9} for image in images]
 
 
-def batch(*names: str) -> dict:
+def batch(*names: str) -> pa.Table:
     shown = np.arange(20, dtype=np.uint8).reshape(4, 5)
     rows = {
         "index": list(range(len(names))),
         "record": [record(image_id=name).model_dump_json(exclude={"image"}) for name in names],
         "reject": [""] * len(names),
-        "shown": [shown.tobytes()] * len(names),
-        "values": [shown.astype(np.float32).tobytes()] * len(names),
+        "shown": pa.array([shown.tobytes()] * len(names), pa.large_binary()),
+        "values": pa.array([shown.astype(np.float32).tobytes()] * len(names), pa.large_binary()),
         "shape": [json.dumps(shown.shape)] * len(names),
     }
-    return rows
+    return pa.table(rows)
 
 
 def run(segmenter, *names):
     stage = Segment.__new__(Segment)
     stage.segmenter = segmenter
-    return stage(batch(*names))
+    return stage(batch(*names)).to_pydict()
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does():
