@@ -30,6 +30,9 @@ QuestionType = Literal[
 ]  # fmt: skip
 """``vqa`` is a question that a plain VQA source brought with it."""
 
+TWO_PICTURES: frozenset[QuestionType] = frozenset({"follow-up"})
+"""Questions about the image and its prior: a model that is shown one picture is neither taught nor asked them."""
+
 UNCLEAR = "unclear"
 """Host organ of a finding that no admissible organ covers enough."""
 
@@ -216,6 +219,11 @@ class Record(_Model):
         if unknown:
             raise ValueError(f"questions of image {self.image_id!r} refer to unknown findings {sorted(unknown)}")
         return self
+
+    @property
+    def single_picture_questions(self) -> tuple[Question, ...]:
+        """The questions that this picture answers without its prior."""
+        return tuple(question for question in self.questions if question.type not in TWO_PICTURES)
 
     def domain(self, finding: Finding) -> str:
         """The scheduler's domain of a finding: ``finding/modality`` (METHOD section 3)."""

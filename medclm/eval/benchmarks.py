@@ -94,10 +94,10 @@ def _medclm(directory: str) -> Benchmark:
     train: list[tuple[str, str]] = []
     for record in read_records(directory):
         if record.split == "train":
-            train += [(question.type, question.answer) for question in record.questions]
+            train += [(question.type, question.answer) for question in record.single_picture_questions]
         if record.split != "test":
             continue
-        for question in record.questions:
+        for question in record.single_picture_questions:
             lesions, evidence = evidence_boxes(record, question)
             items.append(
                 Item(

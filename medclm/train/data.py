@@ -99,8 +99,8 @@ def windows_of(fragments: list[Fragment], seed: int, epoch: int, rows: int = WIN
 
 
 def question_order(records: list[Record], seed: int, epoch: int, window: int) -> list[tuple[Record, Question]]:
-    """All questions of a window, shuffled: a function of (records, seed, epoch, window)."""
-    pairs = [(record, question) for record in records for question in record.questions]
+    """All questions of a window that one picture answers, shuffled: a function of (records, seed, epoch, window)."""
+    pairs = [(record, question) for record in records for question in record.single_picture_questions]
     random.Random(f"{seed}/{epoch}/{window}/questions").shuffle(pairs)
     return pairs
 

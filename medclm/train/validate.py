@@ -21,8 +21,9 @@ def held_out(directory: str, split: str, limit: int) -> list[tuple[Record, Quest
     from medclm.data.shards import read_records
 
     records = list(read_records(directory, split, limit))
-    turns = max((len(record.questions) for record in records), default=0)
-    pairs = [(r, r.questions[turn]) for turn in range(turns) for r in records if turn < len(r.questions)]
+    asked = [(record, record.single_picture_questions) for record in records]
+    turns = max((len(questions) for _, questions in asked), default=0)
+    pairs = [(record, q[turn]) for turn in range(turns) for record, q in asked if turn < len(q)]
     return pairs[:limit]
 
 

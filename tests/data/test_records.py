@@ -38,3 +38,12 @@ def test_finding_ids_are_unique_and_questions_refer_to_them():
 def test_unknown_fields_are_refused():
     with pytest.raises(ValidationError, match="extra"):
         Record.model_validate({**record().model_dump(), "patient_name": "Doe"})
+
+
+def test_a_question_about_two_pictures_is_not_one_for_a_single_picture():
+    kinds = ("follow-up", "vqa", "follow-up", "side")
+    questions = tuple(
+        Question(id=f"q{n}", type=kind, question="?", answer="a", closed=False) for n, kind in enumerate(kinds)
+    )
+    one = record(questions=questions)
+    assert [question.id for question in one.single_picture_questions] == ["q1", "q3"]
