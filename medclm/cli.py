@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from medclm import __version__, terminal
+from medclm.cli_data import data_app
+from medclm.cli_options import Config, Json, Out, Overrides, finish
 from medclm.errors import MedclmError, UsageError
 
 app = typer.Typer(
@@ -20,13 +22,7 @@ app = typer.Typer(
     help="Detection datasets in; a vision-language model that finds, explains and answers out. "
     "Research software, not a medical device.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Build, look at and export question datasets.")
 app.add_typer(data_app, name="data")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Out = Annotated[Path, typer.Option("--out", help="Directory to write.")]
-Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as dotted key=value; they win over --config.")]
 
 
 class Sample(StrEnum):
@@ -92,87 +88,7 @@ def sample(
             from medclm.samples.lidc import write_lidc
 
             summary = write_lidc(out, every=every, progress=report)
-    _finish(summary, json, f"Written to {out}", f"medclm data build --images {out}/images ...")
-
-
-@data_app.command()
-def build(
-    overrides: Overrides = None,
-    images: Annotated[str | None, typer.Option(help="Directory of the images; any fsspec address.")] = None,
-    annotations: Annotated[str | None, typer.Option(help="Annotation file.")] = None,
-    format: Annotated[str | None, typer.Option(help="Annotation format: coco.")] = None,
-    segmenter: Annotated[str | None, typer.Option(help="NAME[:ARG], e.g. masks:DIR or unet:phantom.")] = None,
-    out: Annotated[str | None, typer.Option(help="Directory to write; any fsspec address.")] = None,
-    config: Config = None,
-    json: Json = False,
-) -> None:
-    """Detection dataset to question dataset, through Ray Data. Run again after an interruption, it resumes."""
-    from medclm import config as configs
-    from medclm.data.pipeline import build as run
-    from medclm.data.report import build_report
-
-    named = {"images": images, "annotations": annotations, "format": format, "segmenter": segmenter, "out": out}
-    settings = configs.load(configs.BuildConfig, config, overrides or (), **named)
-    with terminal.progress("data build", quiet=json) as report:
-        manifest = run(settings, report)
-    build_report(settings.out)
-    _finish(_of_manifest(manifest), json, f"Built {settings.out}", f"medclm data preview {settings.out}")
-
-
-@data_app.command()
-def inspect(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A built dataset.")],
-    json: Json = False,
-) -> None:
-    """Counts and checks of a built dataset."""
-    from medclm.data.shards import read_manifest
-
-    _finish(_of_manifest(read_manifest(directory)), json, f"Dataset {directory}", "")
-
-
-@data_app.command()
-def preview(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A built dataset.")],
-    out: Annotated[Path | None, typer.Option("--out", help="HTML file; DIR/preview.html if not given.")] = None,
-    limit: Annotated[int, typer.Option(help="Rows shown.", min=1)] = 12,
-    seed: Annotated[int, typer.Option(help="Which rows.")] = 0,
-) -> None:
-    """An HTML page of rows with boxes, organs, reasoning and the three training views."""
-    from medclm.data.preview import write_preview
-
-    page = out or Path(directory) / "preview.html"
-    write_preview(directory, page, limit=limit, seed=seed)
-    terminal.out.print(f"Written: {page}")
-
-
-@data_app.command("export")
-def export_data(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="A built dataset.")],
-    to: Annotated[Path, typer.Option("--to", help="Directory to write.")],
-    format: Annotated[str, typer.Option(help="llava, sharegpt, hf or webdataset.")] = "llava",
-    json: Json = False,
-) -> None:
-    """Flat exports for other trainers."""
-    from medclm.data.export import export
-
-    _finish(export(directory, to, format), json, f"Exported to {to}", "")
-
-
-@data_app.command("train-segmenter")
-def train_segmenter(
-    data: Annotated[Path, typer.Option("--data", help="Detection dataset with masks/.")],
-    out: Annotated[Path, typer.Option("--out", help="Stem of the files to write: STEM.safetensors, STEM.json.")],
-    steps: Annotated[int, typer.Option(min=1)] = 600,
-    seed: int = 0,
-    json: Json = False,
-) -> None:
-    """Train the small U-Net that `--segmenter unet:STEM` uses."""
-    from medclm.data.segmenters.unet_train import train_unet
-
-    with terminal.progress("train segmenter", quiet=json) as report:
-        facts = train_unet(str(data), str(out), steps=steps, seed=seed, progress=report)
-    summary = {**facts.training, "organs": facts.organs, "dice": facts.dice or "not measured"}
-    _finish(summary, json, f"Written {out}.safetensors", f"medclm data build ... --segmenter unet:{out}")
+    finish(summary, json, f"Written to {out}", f"medclm data build --images {out}/images ...")
 
 
 @app.command()
@@ -191,7 +107,7 @@ def train(
     with terminal.progress("train", quiet=json) as report:
         result = run(data, str(out), settings, progress=report)
     summary = {"model": result.model_dir, "steps": result.steps, "seconds": round(result.seconds, 1), **result.metrics}
-    _finish(summary, json, f"Trained: {result.model_dir}", f"medclm ask --model {result.model_dir} --image ...")
+    finish(summary, json, f"Trained: {result.model_dir}", f"medclm ask --model {result.model_dir} --image ...")
 
 
 @app.command()
@@ -209,9 +125,7 @@ def tune(
     settings = configs.load(configs.TuneConfig, config, overrides or ())
     with terminal.progress("tune", quiet=json) as report:
         result = run(data, str(out), settings, progress=report)
-    _finish(
-        result.summary(), json, f"Schedule: {result.schedule_yaml}", f"medclm train --config {result.schedule_yaml}"
-    )
+    finish(result.summary(), json, f"Schedule: {result.schedule_yaml}", f"medclm train --config {result.schedule_yaml}")
 
 
 @app.command("eval")
@@ -250,7 +164,7 @@ def pretrain_vision(
 
     with terminal.progress("pretrain vision", quiet=json) as report:
         facts = pretrain(out, images, steps, seed, report)
-    _finish(facts, json, f"Written {out}.safetensors", "")
+    finish(facts, json, f"Written {out}.safetensors", "")
 
 
 @app.command()
@@ -347,26 +261,6 @@ def doctor(
     else:
         render(checks)
     raise typer.Exit(int(any(check.status == "fail" for check in checks)))
-
-
-def _of_manifest(manifest: dict) -> dict:
-    """The part of a manifest that `data inspect --json` promises, and no path of this machine."""
-    keys = ("rows", "content_hash", "counts", "rejected", "rejected_images", "schema_version")
-    found = {key: manifest[key] for key in keys}
-    found["rejected"] = {**manifest["build"].get("reader_rejects", {}), **found["rejected"]}
-    return {**found, "shards": len(manifest["shards"])}
-
-
-def _finish(summary: dict, json: bool, title: str, then: str) -> None:
-    if json:
-        terminal.show_json(summary)
-        return
-    flat: dict = {}
-    for key, value in summary.items():
-        flat.update(value if key == "counts" else {key: value})
-    terminal.table(title, flat)
-    if then:
-        terminal.out.print(f"Next: [cyan]{then}[/]", soft_wrap=True, highlight=False)
 
 
 def main() -> None:

@@ -48,6 +48,24 @@ def test_inspect_prints_json_for_machines(medclm, dataset):
     assert len(found["content_hash"]) == 64
 
 
+def test_formats_and_segmenters_are_listed(medclm):
+    code, out, _ = medclm("data", "formats", "--json")
+    known = json.loads(out)
+    assert code == 0
+    assert {"coco", "voc", "yolo", "csv", "dicom-seg", "vindr"} <= set(known["formats"])
+    assert "unet:phantom" in known["segmenters"]
+    assert max(map(len, medclm("data", "formats")[1].splitlines())) <= 80
+
+
+def test_a_scan_finds_what_is_there_and_its_exit_code_says_so(medclm, dataset):
+    code, out, _ = medclm("data", "scan", dataset, "--text", "p1", "--json")
+    assert (code, {"file": "shards/shard-00000.parquet", "place": "patient_id", "text": "p1"} in json.loads(out)) == (
+        1,
+        True,
+    )
+    assert medclm("data", "scan", dataset, "--text", "Quimby")[0] == 0
+
+
 def test_inspect_fits_80_columns(medclm, dataset):
     _, out, _ = medclm("data", "inspect", dataset)
     assert max(map(len, out.splitlines()[1:])) <= 80
