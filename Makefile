@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install install-test demo test lint types unit clean
+.PHONY: install install-test demo test lint types unit bench-data clean
 
 install: $(VENV)/.installed                ## .venv with the medclm command
 install-test: $(VENV)/.installed-test
@@ -22,8 +22,8 @@ demo: install                              ## the whole chain on phantom radiogr
 	$(BIN)/medclm demo --out demo-out
 
 lint:
-	$(BIN)/ruff check medclm tests
-	$(BIN)/ruff format --check medclm tests
+	$(BIN)/ruff check medclm tests bench
+	$(BIN)/ruff format --check medclm tests bench
 
 types:
 	$(BIN)/mypy
@@ -34,5 +34,8 @@ unit:
 test: install-test                         ## ruff, mypy and every test, side by side
 	$(MAKE) --no-print-directory -j2 lint types unit
 
+bench-data: install-test                   ## the data build against its rivals; writes bench-data.json
+	$(BIN)/python bench/data.py $(BENCH)
+
 clean:
-	rm -rf demo-out build dist
+	rm -rf demo-out build dist bench-data.json

@@ -32,7 +32,7 @@ def build(
     named = {"images": images, "annotations": annotations, "format": format, "segmenter": segmenter, "out": out}
     settings = configs.load(configs.BuildConfig, config, overrides or (), **named)
     with terminal.progress("data build", quiet=json) as report:
-        manifest = run(settings, report)
+        manifest = run(settings, report, lambda text: terminal.err.print(text, highlight=False))
     build_report(settings.out)
     finish(of_manifest(manifest), json, f"Built {settings.out}", f"medclm data preview {settings.out}")
 

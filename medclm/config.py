@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medclm.data.records import QuestionType
+from medclm.data.rewrite.config import RewordConfig
 from medclm.errors import UsageError
 
 
@@ -58,6 +59,8 @@ class BuildConfig(_Config):
     """File with the key of the hashes, at least 16 bytes; empty: ``MEDCLM_ID_KEY``, else this user's own key."""
     text_overlay: Literal["reject", "keep"] = "reject"
     """What happens to a picture that says, or shows, that text is burned into it."""
+    reword: RewordConfig = RewordConfig()
+    """Whether a language model rewords questions and reasoning; off by default."""
     seed: int = 0
     shard_rows: int = Field(256, ge=1)
     batch_size: int = Field(8, ge=1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -22,9 +22,14 @@ from medclm.data import card, privacy, shards
 from medclm.data.annotate import Annotate
 from medclm.data.plan import Plan, claim, make_plan, reasons
 from medclm.data.rejects import Reject
+from medclm.data.rewrite.config import RewordConfig
+from medclm.data.rewrite.stage import Reword
 from medclm.data.segmenters import check_segmenter
 from medclm.data.stages import Segment, decode, publish
 from medclm.errors import MedclmError, UsageError
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all)."""
@@ -37,8 +42,13 @@ MOST_BLOCKS = 2000
 """Blocks that the driver hands to Ray, about: each costs it a millisecond."""
 
 
-def build(config: BuildConfig, progress: Progress | None = None) -> dict[str, Any]:
+def build(
+    config: BuildConfig, progress: Progress | None = None, say: Callable[[str], None] | None = None
+) -> dict[str, Any]:
     """Builds the dataset of ``config`` and returns its manifest; continues where an earlier, killed build stopped.
+
+    Args:
+        progress: called as shards are done. ``say``: is told, in words, what rewording will cost before it begins.
 
     Raises:
         UsageError: inputs are missing, the segmenter is unknown, or ``out`` holds a build of another configuration.
@@ -52,14 +62,50 @@ def build(config: BuildConfig, progress: Progress | None = None) -> dict[str, An
     done = shards.finished_shards(config.out)
     todo = [index for index in range(total) if index not in done]
     if todo:
+        annotating = _annotating(config, plan, key)
+        _announce_rewording(config, plan, annotating, say)
         shards.write_rejects(config.out, "reader", _anonymous(plan.rejects, key, config))
         with session.ray_session():
-            _stream(config, plan, todo, key, progress)
+            _stream(config, plan, todo, annotating, progress)
     found = {"reader_rejects": reasons(plan.rejects), "reader_notes": list(plan.notes[:100])}
     manifest = shards.write_manifest(config.out, {**plan.description, **found})
     card.write_card(config.out, manifest)
     _check_failed_share(manifest, plan.rejects, len(plan.rows), config)
     return manifest
+
+
+def _annotating(config: BuildConfig, plan: Plan, key: bytes | None) -> dict[str, Any]:
+    """The arguments of :class:`Annotate`."""
+    return {
+        "catalogue": plan.catalogue,
+        "asking": {
+            "seed": config.seed,
+            "limit": config.max_questions,
+            "choices_share": config.choices_share,
+            "types": config.question_types,
+        },
+        "min_coverage": config.min_coverage,
+        "linking": config.linking,
+        "key": key,
+        "hash_image_ids": config.ids == "hash-all",
+    }
+
+
+def _announce_rewording(
+    config: BuildConfig, plan: Plan, annotating: dict[str, Any], say: Callable[[str], None] | None
+) -> None:
+    """Says what rewording will take, and refuses a price above the limit before anything is sent."""
+    if config.reword.engine == "none":
+        return
+    if not config.reword.model:
+        raise UsageError("rewording needs a model", expected="reword.model=NAME")
+    from medclm.data.rewrite.cost import check_cost
+    from medclm.data.rewrite.sample import estimate_dataset
+
+    found = estimate_dataset([row for row, _ in plan.rows], Annotate(**annotating), config.window, config.reword)
+    if say:
+        say(f"Rewording with {config.reword.engine}:{config.reword.model}: {found}")
+    check_cost(found, config.reword.max_cost)
 
 
 def _anonymous(rejects: list[Reject], key: bytes | None, config: BuildConfig) -> list[Reject]:
@@ -81,64 +127,55 @@ def _check_failed_share(manifest: dict[str, Any], rejects: list[Reject], records
         )
 
 
-def _stream(config: BuildConfig, plan: Plan, todo: list[int], key: bytes | None, progress: Progress | None) -> None:
-    """Runs the shards ``todo`` through Ray Data; the driver sees one small row a shard."""
-    import ray
-
-    gpus = config.num_gpus if config.num_gpus is not None else float(session.has_gpus())
-    _check_room(ray.cluster_resources(), config, gpus)
+def _stream(
+    config: BuildConfig, plan: Plan, todo: list[int], annotating: dict[str, Any], progress: Progress | None
+) -> None:
+    """Runs the shards ``todo`` through Ray Data; the driver sees the indices of the rows that were written."""
     rows = config.shard_rows
     planned = [n for shard in todo for n in range(shard * rows, min((shard + 1) * rows, len(plan.rows)))]
-    table = plan_table(plan, planned)
-    block = config.batch_size * max(BLOCK_BATCHES, len(planned) // (MOST_BLOCKS * config.batch_size))
-    asking = {
-        "seed": config.seed,
-        "limit": config.max_questions,
-        "choices_share": config.choices_share,
-        "types": config.question_types,
-    }
-    read = partial(decode, window=config.window, keep_text=config.text_overlay == "keep")
-    actors = ray.data.ActorPoolStrategy
     with session.ordered_data():
-        receipts = (
-            ray.data.from_arrow([table.slice(at, block) for at in range(0, len(planned), block)])
-            .map_batches(
-                read,
-                batch_size=config.batch_size,
-                batch_format="pyarrow",
-                memory=DECODE_MEMORY,
-                compute=ray.data.TaskPoolStrategy(size=_decoders(ray.cluster_resources(), config, gpus)),
-            )
-            .map_batches(
-                Segment,
-                fn_constructor_kwargs={"spec": config.segmenter},
-                compute=actors(size=config.segmenter_actors),
-                batch_size=config.batch_size,
-                batch_format="pyarrow",
-                num_gpus=gpus or None,
-            )
-            .map_batches(
-                Annotate,
-                fn_constructor_kwargs={
-                    "catalogue": plan.catalogue,
-                    "asking": asking,
-                    "min_coverage": config.min_coverage,
-                    "linking": config.linking,
-                    "key": key,
-                    "hash_image_ids": config.ids == "hash-all",
-                },
-                compute=actors(size=config.annotator_actors),
-                batch_size=config.batch_size,
-                batch_format="pyarrow",
-            )
-            .map_batches(partial(publish, out=config.out, shard_rows=rows), batch_size=rows, batch_format="pyarrow")
-            .repartition(target_num_rows_per_block=rows, strict=True)  # fused into publish: a batch is one shard's rows
-        )
+        written = _stages(config, plan_table(plan, planned), annotating)
         finished = len(plan.rows) - len(planned)
-        for written in receipts.iter_batches(batch_size=None):
-            finished += len(written["index"])
+        for batch in written.iter_batches(batch_size=None):
+            finished += len(batch["index"])
             if progress:
                 progress(finished, len(plan.rows))
+
+
+def _stages(config: BuildConfig, table: pa.Table, annotating: dict[str, Any]) -> Dataset:
+    """The stages as one lazy Ray dataset of the rows of ``table``."""
+    import ray
+
+    resources = ray.cluster_resources()
+    gpus = config.num_gpus if config.num_gpus is not None else float(session.has_gpus())
+    _check_room(resources, config, gpus)
+    block = config.batch_size * max(BLOCK_BATCHES, len(table) // (MOST_BLOCKS * config.batch_size))
+    read = partial(decode, window=config.window, keep_text=config.text_overlay == "keep")
+    batches: dict[str, Any] = {"batch_size": config.batch_size, "batch_format": "pyarrow"}
+    rows = ray.data.from_arrow([table.slice(at, block) for at in range(0, len(table), block)])
+    decoders = ray.data.TaskPoolStrategy(size=_decoders(resources, config, gpus))
+    rows = rows.map_batches(read, compute=decoders, memory=DECODE_MEMORY, **batches)
+    rows = rows.map_batches(
+        Segment,
+        fn_constructor_kwargs={"spec": config.segmenter},
+        compute=ray.data.ActorPoolStrategy(size=config.segmenter_actors),
+        num_gpus=gpus or None,
+        **batches,
+    )
+    annotators = ray.data.ActorPoolStrategy(size=config.annotator_actors)
+    rows = rows.map_batches(Annotate, fn_constructor_kwargs=annotating, compute=annotators, **batches)
+    if config.reword.engine != "none":
+        rows = rows.map_batches(
+            Reword,
+            fn_constructor_kwargs={"config": config.reword},
+            compute=ray.data.ActorPoolStrategy(size=config.reword.actors),
+            num_gpus=config.reword.num_gpus or None,
+            **batches,
+        )
+    write = partial(publish, out=config.out, shard_rows=config.shard_rows)
+    rows = rows.map_batches(write, batch_size=config.shard_rows, batch_format="pyarrow")
+    # Fused into `write` (decision 0005): its batches are then exactly one shard's rows.
+    return rows.repartition(target_num_rows_per_block=config.shard_rows, strict=True)
 
 
 def plan_table(plan: Plan, rows: list[int]) -> pa.Table:
@@ -154,13 +191,17 @@ def plan_table(plan: Plan, rows: list[int]) -> pa.Table:
 
 def _decoders(resources: dict[str, float], config: BuildConfig, gpus: float) -> int:
     """Decoding tasks at once: every CPU but those of the actors and one that cuts and writes shards meanwhile."""
-    actors = config.annotator_actors + (0 if gpus else config.segmenter_actors)
+    actors = config.annotator_actors + (0 if gpus else config.segmenter_actors) + _reword_cpus(config.reword)
     return max(1, int(resources.get("CPU", 1)) - actors - 1)
+
+
+def _reword_cpus(config: RewordConfig) -> int:
+    return config.actors if config.engine != "none" and not config.num_gpus else 0
 
 
 def _check_room(resources: dict[str, float], config: BuildConfig, gpus: float) -> None:
     """A cluster too small for the actors would wait for ever."""
-    needed = config.annotator_actors + 2 + (config.segmenter_actors if not gpus else 0)
+    needed = config.annotator_actors + _reword_cpus(config.reword) + 2 + (config.segmenter_actors if not gpus else 0)
     if resources.get("CPU", 0) < needed:
         raise UsageError(
             "the cluster has too few CPUs for this build",

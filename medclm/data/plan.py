@@ -17,6 +17,7 @@ from medclm.data.questions import Catalogue
 from medclm.data.readers.base import stem
 from medclm.data.records import Record
 from medclm.data.rejects import Reject
+from medclm.data.rewrite.config import NOT_CONTENT as REWORD_NOT_CONTENT
 from medclm.errors import MedclmError, UsageError
 
 NOT_CONTENT = {
@@ -85,6 +86,7 @@ def split_of(patient_id: str, shares: dict[str, float], seed: int) -> str:
 
 def _describe(config: BuildConfig, rows: list[tuple[str, bool]], key_check: str | None) -> dict[str, Any]:
     content = {key: value for key, value in config.model_dump(mode="json").items() if key not in NOT_CONTENT}
+    content["reword"] = config.reword.model_dump(mode="json", exclude=REWORD_NOT_CONTENT)
     digest = hashlib.sha256()
     for row, complete in rows:
         digest.update(f"{row}{complete:d}\n".encode())

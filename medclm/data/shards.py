@@ -47,7 +47,9 @@ def _digest(record: Record) -> bytes:
     return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).digest()
 
 
-def write_shard(out: str, index: int, records: list[Record], rejects: list[Reject]) -> dict[str, Any]:
+def write_shard(
+    out: str, index: int, records: list[Record], rejects: list[Reject], reworded: dict[str, int] | None = None
+) -> dict[str, Any]:
     """Publishes one shard, its rejects and, last, its receipt; returns the receipt.
 
     Args:
@@ -55,6 +57,7 @@ def write_shard(out: str, index: int, records: list[Record], rejects: list[Rejec
         index: the shard's place, 0-based.
         records: the good rows, in input order.
         rejects: what was set aside of the same input rows.
+        reworded: texts by what became of their rewording, where there was any.
     """
     buffer = io.BytesIO()
     pq.write_table(to_table(records), buffer, row_group_size=ROW_GROUP_ROWS, compression="zstd")
@@ -71,6 +74,7 @@ def write_shard(out: str, index: int, records: list[Record], rejects: list[Rejec
         "counts": _counts(records),
         "rejected": dict(Counter(reject.reason for reject in rejects)),
         "rejected_images": sum(reject.whole_image for reject in rejects),
+        "reworded": reworded or {},
     }
     storage.publish_json(storage.join(out, "receipts", f"{name}.json"), receipt)
     return receipt
@@ -113,8 +117,10 @@ def write_manifest(out: str, build: dict[str, Any]) -> dict[str, Any]:
         for key, values in receipt["counts"].items():
             counts.setdefault(key, Counter()).update(values)
     rejected: Counter = Counter()
+    reworded: Counter = Counter()
     for receipt in receipts:
         rejected.update(receipt["rejected"])
+        reworded.update(receipt["reworded"])
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "medclm_version": __version__,
@@ -124,6 +130,7 @@ def write_manifest(out: str, build: dict[str, Any]) -> dict[str, Any]:
         "counts": {key: dict(sorted(value.items())) for key, value in sorted(counts.items())},
         "rejected": dict(sorted(rejected.items())),
         "rejected_images": sum(receipt["rejected_images"] for receipt in receipts),
+        "reworded": dict(sorted(reworded.items())),
         "shards": [{key: receipt[key] for key in ("file", "rows", "bytes", "sha256")} for receipt in receipts],
     }
     storage.publish_json(storage.join(out, "manifest.json"), manifest)

@@ -6,6 +6,7 @@ Pixels travel as raw bytes beside their shape, records as JSON; both are views o
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -131,5 +132,8 @@ def publish(table: pa.Table, out: str, shard_rows: int) -> Batch:
         record, lost = assemble(batch, row)
         records += [record] if record else []
         rejects += lost
-    shards.write_shard(out, shard, records, rejects)
+    reworded: Counter[str] = Counter()
+    for text in batch.get("reworded", ()):
+        reworded.update(json.loads(text))
+    shards.write_shard(out, shard, records, rejects, dict(reworded))
     return {"index": index}
