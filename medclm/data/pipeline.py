@@ -36,6 +36,8 @@ Progress = Callable[[int, int], None]
 
 DECODE_MEMORY = 512 * 2**20
 """Bytes a decoding task reserves. It also keeps Ray from fusing decoding into the segmenter's actors."""
+WAITING_CPUS = 0.1
+"""What an actor reserves that waits for others most of the time."""
 BLOCK_BATCHES = 2
 """Batches that a task takes at least."""
 MOST_BLOCKS = 2000
@@ -170,6 +172,7 @@ def _stages(config: BuildConfig, table: pa.Table, annotating: dict[str, Any]) ->
             fn_constructor_kwargs={"config": config.reword},
             compute=ray.data.ActorPoolStrategy(size=config.reword.actors),
             num_gpus=config.reword.num_gpus or None,
+            num_cpus=1 if _reword_cpus(config.reword) else WAITING_CPUS,
             **batches,
         )
     write = partial(publish, out=config.out, shard_rows=config.shard_rows)
@@ -196,7 +199,8 @@ def _decoders(resources: dict[str, float], config: BuildConfig, gpus: float) -> 
 
 
 def _reword_cpus(config: RewordConfig) -> int:
-    return config.actors if config.engine != "none" and not config.num_gpus else 0
+    """CPUs that rewording keeps busy: none where another machine or a GPU does it."""
+    return config.actors if config.engine == "transformers" and not config.num_gpus else 0
 
 
 def _check_room(resources: dict[str, float], config: BuildConfig, gpus: float) -> None:
