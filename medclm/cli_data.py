@@ -112,14 +112,22 @@ def train_segmenter(
     data: Annotated[Path, typer.Option("--data", help="Detection dataset with masks/.")],
     out: Annotated[Path, typer.Option("--out", help="Stem of the files to write: STEM.safetensors, STEM.json.")],
     steps: Annotated[int, typer.Option(min=1)] = 600,
+    batch_size: Annotated[int, typer.Option(min=1)] = 4,
+    size: Annotated[int, typer.Option(help="Height and width that pictures are resized to.", min=32)] = 192,
+    folds: Annotated[int, typer.Option(help="Folds of a cross-validation; 0: none.", min=0)] = 0,
+    held_out: Annotated[Path | None, typer.Option("--held-out", help="Dataset to measure on.")] = None,
+    mask_organ: Annotated[str | None, typer.Option(help="What masks/<image id>.png shows, if not folders.")] = None,
     seed: int = 0,
     json: Json = False,
 ) -> None:
     """Train the small U-Net that `--segmenter unet:STEM` uses."""
+    from medclm.data.segmenters.unet_fit import Recipe
     from medclm.data.segmenters.unet_train import train_unet
 
     with terminal.progress("train segmenter", quiet=json) as report:
-        facts = train_unet(str(data), str(out), steps=steps, seed=seed, progress=report)
+        recipe = Recipe(steps=steps, batch_size=batch_size, seed=seed, size_hw=(size, size))
+        measured = {"held_out_dir": str(held_out) if held_out else None, "folds": folds, "mask_organ": mask_organ}
+        facts = train_unet(str(data), str(out), recipe, progress=report, **measured)
     summary = {**facts.training, "organs": facts.organs, "dice": facts.dice or "not measured"}
     finish(summary, json, f"Written {out}.safetensors", f"medclm data build ... --segmenter unet:{out}")
 

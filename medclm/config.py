@@ -57,8 +57,9 @@ class BuildConfig(_Config):
     ids too; ``keep``: everything stays as the source has it."""
     id_key_file: str = ""
     """File with the key of the hashes, at least 16 bytes; empty: ``MEDCLM_ID_KEY``, else this user's own key."""
-    text_overlay: Literal["reject", "keep"] = "reject"
-    """What happens to a picture that says, or shows, that text is burned into it."""
+    text_overlay: Literal["auto", "reject", "keep"] = "auto"
+    """What happens to a picture that says, or shows, that text is burned into it. ``auto``: it is set aside, but for
+    formats of published pictures that carry a watermark (VQA-RAD: 296 of 314)."""
     reword: RewordConfig = RewordConfig()
     """Whether a language model rewords questions and reasoning; off by default."""
     seed: int = 0

@@ -6,7 +6,7 @@ Organs live in ``organs.yaml`` beside this file, findings in ``knowledge/finding
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,13 +15,21 @@ from typing import Any
 import yaml
 
 _HERE = Path(__file__).parent
+SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)
 class OrganTerm:
-    """One organ of the vocabulary. ``side`` is the patient's; ``radlex`` is a RadLex id or None.
+    """One organ of the vocabulary.
 
-    A region (thorax, abdomen, …) groups organs: a mask of it may exist, but it is never made from its parts' masks.
+    Attributes:
+        side: the patient's; "bilateral" for both of a pair, None for an organ that no side describes.
+        radlex, snomed: RadLex and SNOMED CT ids, or None.
+        synonyms: names that other tools and datasets write.
+        is_region: a part of the body that groups organs (thorax, abdomen, …); a mask of it may exist, but it is never
+            made from its parts' masks.
+        is_host: whether a finding can be placed in it. Regions are no hosts, nor are masks that cut an organ up in
+            another way than its parts do (zones of a lung, both ribs of a number).
     """
 
     name: str
@@ -30,6 +38,8 @@ class OrganTerm:
     radlex: str | None
     synonyms: tuple[str, ...]
     is_region: bool = False
+    is_host: bool = True
+    snomed: str | None = None
 
     @property
     def text(self) -> str:
@@ -53,42 +63,46 @@ def normal_name(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").split())
 
 
-def _expand(document: dict[str, Any]) -> list[OrganTerm]:
-    terms = []
-
-    def add(name: str, entry: dict[str, Any], **blanks: object) -> None:
-        fill = lambda text: text.format(**blanks) if text else text  # noqa: E731
-        terms.append(
-            OrganTerm(
-                name=name,
-                parent=fill(entry.get("parent")),
-                side=str(blanks["side"]) if "side" in blanks else entry.get("side"),
-                radlex=entry.get("radlex"),
-                synonyms=tuple(fill(text) for text in entry.get("synonyms", ())),
-                is_region=entry.get("region", False),
-            )
-        )
-
+def _entries(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, object]]]:
+    """(name, entry, what its braces stand for) of every organ; names still have their braces."""
     for name, entry in document["single"].items():
-        add(name, entry or {})
-    for side in ("left", "right"):
+        yield name, entry, {}
+    for side in SIDES:
         for name, entry in document["paired"].items():
-            add(f"{side}_{name}", entry, side=side)
-        rib = document["numbered"]["rib"]
-        for n in range(1, rib["count"] + 1):
-            add(f"{side}_rib_{n}", rib, side=side, n=n)
-    vertebra = document["numbered"]["vertebra"]
-    for letter, count in vertebra["levels"].items():
-        for n in range(1, count + 1):
-            add(f"vertebra_{letter}{n}", {**vertebra, "side": "midline"}, level=f"{letter.upper()}{n}")
-    return terms
+            yield f"{{side}}_{name}", {**entry, "side": side}, {"side": side}
+    for name, entry in document["numbered"].items():
+        for side in SIDES if "{side}" in name else ("",):
+            for n in range(1, entry["to"] + 1):
+                own = {**entry, "side": side} if side else entry
+                yield name, own, {"side": side, "n": n, "th": ordinal(n)}
+
+
+def ordinal(n: int) -> str:
+    """1 to 20 as "1st", "2nd", "3rd", "4th" …"""
+    return f"{n}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(n, 'th') }"
+
+
+def _term(name: str, entry: dict[str, Any], blanks: dict[str, object], codes: dict[str, dict[str, str]]) -> OrganTerm:
+    name = name.format(**blanks)
+    is_region = entry.get("region", False)
+    return OrganTerm(
+        name=name,
+        parent=entry["parent"].format(**blanks) if "parent" in entry else None,
+        side=entry.get("side"),
+        radlex=codes.get(name, {}).get("radlex"),
+        synonyms=tuple(text.format(**blanks) for text in entry.get("synonyms", ())),
+        is_region=is_region,
+        is_host=entry.get("host", not is_region),
+        snomed=codes.get(name, {}).get("snomed"),
+    )
 
 
 @cache
 def organs() -> dict[str, OrganTerm]:
     """Every organ by its name."""
-    document = yaml.safe_load((_HERE / "organs.yaml").read_text())
-    return {term.name: term for term in _expand(document)}
+    document, codes = (yaml.safe_load((_HERE / f"{name}.yaml").read_text()) for name in ("organs", "organ_codes"))
+    terms = [_term(*entry, codes["codes"]) for entry in _entries(document)]
+    return {term.name: term for term in terms}
 
 
 @cache
@@ -155,6 +169,15 @@ def organ_path(name: str) -> tuple[str, ...]:
     while (parent := organs()[path[0]].parent) is not None:
         path.insert(0, parent)
     return tuple(path)
+
+
+@cache
+def pair_of(name: str) -> tuple[str, str] | None:
+    """(left, right): the two organs that ``name`` is the pair of ("lungs": left_lung, right_lung); None for others."""
+    if organs()[name].side != "bilateral":
+        return None
+    left, right = ([t.name for t in organs().values() if t.parent == name and t.side == s] for s in SIDES)
+    return (left[0], right[0]) if len(left) == len(right) == 1 else None
 
 
 def is_admissible(finding: str, organ: str) -> bool:

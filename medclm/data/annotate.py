@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
-from medclm.data import boxes, link, questions, verify
+from medclm.data import boxes, derive, link, questions, verify
 from medclm.data.batches import Batch, rows_of, unpack_masks
 from medclm.data.decode import aside
 from medclm.data.privacy import pseudonymise, pseudonymise_reject
@@ -78,9 +78,12 @@ class Annotate:
 
     def linked(self, record: Record, values: np.ndarray, masks: link.Masks, segmenter: str) -> Record:
         """``record`` with its organs and its findings linked; ``masks`` are (height, width) bool by organ name."""
-        organs = link.with_parents(masks)
+        sided = record.plane in derive.SIDED_PLANES
+        organs = link.with_parents(derive.derived(masks) if sided else masks)
         frontal = record.plane == "frontal"
-        scene = link.Scene(values, organs, record.spacing_mm, frontal, self.min_coverage, self.linking)
+        scene = link.Scene(
+            values, organs, record.spacing_mm, frontal, self.min_coverage, self.linking, shows_sides=sided
+        )
         update = {
             "organs": _with_sources(link.organ_entries(organs, segmenter), record.organs),
             "findings": tuple(link.link(finding, scene) for finding in record.findings),

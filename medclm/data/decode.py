@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from medclm import storage
-from medclm.data import images, readers
+from medclm.data import images, overlay_text, readers
+from medclm.data.display import Display, turned, turned_organ
 from medclm.data.readers.base import Refused, checked_box
 from medclm.data.records import Finding, Image, Prior, Record, Window
 from medclm.data.rejects import Reject, RejectReason
@@ -48,63 +47,84 @@ def decode_record(record: Record, window: str, keep_text: bool = False) -> Decod
         keep_text: keep pictures that say, or show, that text is burned into them.
     """
     try:
-        data = storage.read_bytes(record.source.uri)
-        picture = _picture(data, record.source.uri, record.source.frame, record.source.reader)
+        picture, sha256 = _picture(record.source.uri, record.source.frame, record.source.reader, record.modality)
         shown, used = images.render(picture, window)
     except MedclmError as error:
         return Decoded(record, reject=aside(record, "unreadable-image", str(error)))
-    if picture.left_on_right is False:
-        problem = "the patient's left is on the picture's left: not radiological display, sides would be wrong"
-        return Decoded(record, reject=aside(record, "flipped", problem))
     if not keep_text and picture.burned_in:
         problem = "Burned In Annotation (0028,0301) is YES: the pixels may show who the patient is"
         return Decoded(record, reject=aside(record, "burned-in-text", problem))
-    findings, lost = _inside(record, shown.shape[:2])
+    if not keep_text and (lines := overlay_text.text_lines(shown)):
+        at = ", ".join(f"{value:.0f}" for value in lines[0])
+        problem = f"{len(lines)} lines of text in the pixels, the first at [{at}]: they may show who the patient is"
+        return Decoded(record, reject=aside(record, "burned-in-text", problem))
+    display = picture.display or Display()
+    findings, lost = _on_display(record, record.findings, display, picture.size_hw)
+    try:
+        organs = tuple(turned_organ(organ, display, picture.size_hw) for organ in record.organs)
+    except ValueError as error:
+        return Decoded(record, reject=aside(record, "size-mismatch", f"an organ's mask: {error}"))
+    source = {"sha256": sha256, "display": display.text}
     update = {
-        "source": record.source.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()}),
-        "spacing_mm": record.spacing_mm or picture.spacing_mm,
+        "source": record.source.model_copy(update=source),
+        "spacing_mm": display.spacing(record.spacing_mm or picture.spacing_mm),
         "modality": record.modality or picture.modality,
         "plane": record.plane or picture.plane,
         "view": record.view or picture.view,
         "findings": findings,
-        "prior": _with_picture(record.prior, record.source.reader, window) if record.prior else None,
+        "organs": organs,
+        "prior": _with_picture(record, record.prior, window, keep_text) if record.prior else None,
     }
-    return Decoded(record.model_copy(update=update), _bright_high(picture, shown), shown, used, lost=lost)
+    values = np.ascontiguousarray(_bright_high(picture, shown, display))
+    return Decoded(record.model_copy(update=update), values, shown, used, lost=lost)
 
 
-def _inside(record: Record, size_hw: tuple[int, int]) -> tuple[tuple[Finding, ...], tuple[Reject, ...]]:
-    """Findings whose boxes lie in the picture, clipped by at most a pixel, and rejects of the others."""
+def _on_display(
+    record: Record, findings: tuple[Finding, ...], display: Display, size_hw: tuple[int, int]
+) -> tuple[tuple[Finding, ...], tuple[Reject, ...]]:
+    """Findings inside the stored picture of ``size_hw``, clipped by at most a pixel and turned; rejects of the rest."""
     kept, lost = [], []
-    for finding in record.findings:
+    for finding in findings:
         try:
             box, _ = checked_box(finding.box_xyxy, size_hw)
-            kept.append(finding if box == finding.box_xyxy else finding.model_copy(update={"box_xyxy": box}))
-        except Refused as error:
-            reject = aside(record, error.reason, error.detail)
+            inside = finding if box == finding.box_xyxy else finding.model_copy(update={"box_xyxy": box})
+            kept.append(turned(inside, display, size_hw))
+        except (Refused, ValueError) as error:
+            why = error if isinstance(error, Refused) else Refused("bad-segmentation", str(error))
+            reject = aside(record, why.reason, why.detail)
             lost.append(reject.model_copy(update={"finding_id": finding.id}))
     return tuple(kept), tuple(lost)
 
 
-def _picture(data: bytes, uri: str, frame: int | None, reader: str) -> images.Picture:
-    """The decoded file; values of a raster image that a dataset stores with an offset become Hounsfield units."""
-    picture = images.read_picture(data, uri, frame)
+def _picture(uri: str, frame: int | None, reader: str, modality: str) -> tuple[images.Picture, str]:
+    """The decoded file and the SHA-256 of its bytes.
+
+    Values of a raster image that a dataset stores with an offset become Hounsfield units. ``modality`` is the record's,
+    for files that do not say theirs.
+    """
+    picture, sha256 = images.read_file(uri, frame)
     offset = readers.hu_offset(reader)
     if offset is None or picture.file_format == "dicom" or picture.is_color:
-        return picture
+        return dataclasses.replace(picture, modality=picture.modality or modality), sha256
     values = picture.values + np.float32(offset)
-    return dataclasses.replace(picture, values=values, modality="CT", rescaled=True)
+    return dataclasses.replace(picture, values=values, modality="CT", rescaled=True), sha256
 
 
-def _with_picture(prior: Prior, reader: str, window: str) -> Prior | None:
-    """The prior with its picture and spacing; None where it cannot be read (its own row says why)."""
+def _with_picture(record: Record, prior: Prior, window: str, keep_text: bool) -> Prior | None:
+    """The prior as displayed, with its picture and spacing; None where it is set aside (its own row says why)."""
     try:
-        picture = _picture(storage.read_bytes(prior.uri), prior.uri, prior.frame, reader)
+        picture, _ = _picture(prior.uri, prior.frame, record.source.reader, record.modality)
         shown, used = images.render(picture, window)
     except MedclmError:
         return None
+    if not keep_text and (picture.burned_in or overlay_text.text_lines(shown)):
+        return None
     height, width = shown.shape[:2]
     image = Image(bytes=images.encode_png(shown), format="png", width=width, height=height, window=used)
-    return prior.model_copy(update={"image": image, "spacing_mm": prior.spacing_mm or picture.spacing_mm})
+    display = picture.display or Display()
+    findings, _ = _on_display(record, prior.findings, display, picture.size_hw)
+    spacing = display.spacing(prior.spacing_mm or picture.spacing_mm)
+    return prior.model_copy(update={"image": image, "spacing_mm": spacing, "findings": findings})
 
 
 def aside(record: Record, reason: RejectReason, detail: str) -> Reject:
@@ -112,8 +132,8 @@ def aside(record: Record, reason: RejectReason, detail: str) -> Reject:
     return Reject(image_id=record.image_id, where=record.source.uri, reason=reason, detail=detail)
 
 
-def _bright_high(picture: images.Picture, shown: np.ndarray) -> np.ndarray:
-    """Grey values as float32 in which brighter on the screen is higher, so that "brighter" means what a reader sees."""
+def _bright_high(picture: images.Picture, shown: np.ndarray, display: Display) -> np.ndarray:
+    """Displayed grey values, float32, in which brighter on the screen is higher: "brighter" is what a reader sees."""
     if picture.is_color:
         return shown.mean(axis=2, dtype=np.float32)
-    return -picture.values if picture.inverted else picture.values
+    return display.apply(-picture.values if picture.inverted else picture.values)

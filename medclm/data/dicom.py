@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from medclm.data.images import Lut, Picture, check_size, gray_if_equal, not_an_image, seek_frame
+from medclm.data.display import Orientation, orientation_of_letters, plane_name
+from medclm.data.picture import Lut, Picture, check_size, not_an_image, seek_frame
+from medclm.data.raster import gray_if_equal
 from medclm.data.records import Spacing, Window
 from medclm.errors import MedclmError
 
@@ -36,6 +38,7 @@ _TAGS = _IDENTITY + _GEOMETRY + _PIXELS + _PALETTE
 _FUNCTIONAL_GROUPS = {
     "PixelMeasuresSequence": ["PixelSpacing"],
     "PlaneOrientationSequence": ["ImageOrientationPatient"],
+    "PatientOrientationInFrameSequence": ["PatientOrientation"],
     "PixelValueTransformationSequence": ["RescaleSlope", "RescaleIntercept"],
     "FrameVOILUTSequence": ["WindowCenter", "WindowWidth", "VOILUTFunction"],
 }
@@ -138,7 +141,7 @@ def _picture(dataset: Any, stored: np.ndarray) -> Picture:
         "patient_id": _text(dataset, "PatientID"),
         "study_id": _text(dataset, "StudyInstanceUID"),
         "spacing_mm": spacing,
-        "left_on_right": _left_on_right(dataset),
+        "orientation": _orientation(dataset),
         "burned_in": {"YES": True, "NO": False}.get(_text(dataset, "BurnedInAnnotation").upper()),
     }
     if photometric == "PALETTE COLOR" or stored.ndim == 3:
@@ -234,25 +237,32 @@ def _spacing(dataset: Any, notes: list[str]) -> Spacing | None:
     return None
 
 
+def _cosines(dataset: Any) -> Orientation | None:
+    """Image Orientation (Patient) (C.7.6.2); None where it is absent or spans no plane."""
+    cosines = tuple(float(v) for v in dataset.get("ImageOrientationPatient") or ())
+    usable = len(cosines) == 6 and np.isfinite(cosines).all() and plane_name(cosines)  # type: ignore[arg-type]
+    return cosines if usable else None  # type: ignore[return-value]
+
+
 def _plane(dataset: Any) -> str:
-    """Axial, coronal or sagittal by the slice normal; frontal or lateral by View Position; else ""."""
-    cosines = dataset.get("ImageOrientationPatient")
-    if cosines and len(cosines) == 6:
-        row, col = np.array(cosines, dtype=float).reshape(2, 3)
-        return ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(np.cross(row, col))))]
+    """Axial, coronal or sagittal by Image Orientation (Patient); frontal or lateral by View Position; else ""."""
+    cosines = _cosines(dataset)
+    if cosines is not None:
+        return plane_name(cosines)
     view = _text(dataset, "ViewPosition").upper()
     return "frontal" if view in _FRONTAL_VIEWS else "lateral" if view in _LATERAL_VIEWS else ""
 
 
-def _left_on_right(dataset: Any) -> bool | None:
-    """Whether columns run towards the patient's left: +x of the row cosine (C.7.6.2), or Patient Orientation "L"."""
-    cosines = dataset.get("ImageOrientationPatient")
-    if cosines and len(cosines) == 6:
-        row = np.array(cosines, dtype=float)[:3]
-        return bool(row[0] > 0) if int(np.argmax(np.abs(row))) == 0 else None
-    orientation = dataset.get("PatientOrientation")
-    first = str(orientation[0]).upper() if orientation else ""
-    return {"L": True, "R": False}.get(first[:1])
+def _orientation(dataset: Any) -> Orientation | None:
+    """Image Orientation (Patient), else Patient Orientation (C.7.6.1.1.1); None where neither is usable.
+
+    Mammograms are left as stored: they hang by breast and view, not by the patient's axes.
+    """
+    letters = dataset.get("PatientOrientation")
+    cosines = _cosines(dataset)
+    if cosines is not None or not letters or _text(dataset, "Modality") == "MG":
+        return cosines
+    return orientation_of_letters([letters] if isinstance(letters, str) else letters)
 
 
 def _rgb(dataset: Any, stored: np.ndarray, photometric: str) -> np.ndarray:

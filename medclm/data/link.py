@@ -13,8 +13,8 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
-from medclm.data import anatomy, boxes
-from medclm.data.records import UNCLEAR, BoxXyxy, Finding, Organ, Spacing
+from medclm.data import anatomy, boxes, derive
+from medclm.data.records import UNCLEAR, BoxXyxy, Finding, Organ, Side, Spacing, Zone
 
 SHARED = 0.35
 """A lesion is shared by two siblings when each of them covers at least this much of it."""
@@ -31,6 +31,7 @@ class Scene:
         organs: (height, width) bool masks by organ name, parents included (:func:`with_parents`).
         spacing_mm: pixel spacing, or None when it is unknown.
         is_frontal: whether image rows run from head to foot, so that zones mean something.
+        shows_sides: whether the picture shows left and right apart (:data:`medclm.data.derive.SIDED_PLANES`).
         min_coverage: the least coverage that makes a host, 0 to 1.
         method: "coverage" or "iou-argmax".
     """
@@ -41,6 +42,7 @@ class Scene:
     is_frontal: bool
     min_coverage: float = 0.5
     method: str = "coverage"
+    shows_sides: bool = False
 
 
 def with_parents(masks: Masks) -> Masks:
@@ -86,7 +88,7 @@ def link(finding: Finding, scene: Scene) -> Finding:
         update={
             "organ": organ,
             "organ_path": path,
-            "side": anatomy.organs()[organ].side if path else None,
+            "side": _side(lesion, organ, scene) if path else None,
             "zone": _zone(finding.box_xyxy, path, scene),
             "coverage": round(coverage, 6),
             "size_mm": size_mm(finding, lesion, scene.spacing_mm),
@@ -113,7 +115,7 @@ def _by_coverage(label: str, lesion: np.ndarray, scene: Scene) -> tuple[str, flo
     cover = {
         name: boxes.mask_coverage(lesion[window], mask[window])
         for name, mask in scene.organs.items()
-        if anatomy.is_admissible(label, name) and not anatomy.organs()[name].is_region
+        if anatomy.is_admissible(label, name) and anatomy.organs()[name].is_host
     }
     passing = {name for name, share in cover.items() if share >= scene.min_coverage}
 
@@ -144,14 +146,18 @@ def _iou_argmax(box: BoxXyxy, lesion: np.ndarray, masks: Masks) -> tuple[str, fl
     return best, boxes.mask_coverage(lesion, masks[best])
 
 
-def _zone(box: BoxXyxy, path: tuple[str, ...], scene: Scene) -> str | None:
-    """The third of the host lung's bounding box, top to bottom, that holds the lesion's centre. Frontal views only."""
+def _side(lesion: np.ndarray, organ: str, scene: Scene) -> Side | None:
+    """The organ's own side; in an organ of the midline, or of no side, where the lesion lies, if the picture tells."""
+    side = anatomy.organs()[organ].side
+    if side in (None, "midline") and scene.shows_sides:
+        return derive.side_of(lesion, scene.organs) or side  # type: ignore[return-value]
+    return side  # type: ignore[return-value]
+
+
+def _zone(box: BoxXyxy, path: tuple[str, ...], scene: Scene) -> Zone | None:
+    """The zone of the host lung that holds the lesion. Frontal views only."""
     lung = next((name for name in reversed(path) if name in ("left_lung", "right_lung", "lungs")), None)
-    if not scene.is_frontal or lung is None or lung not in scene.organs:
-        return None
-    _, top, _, bottom = boxes.box_from_mask(scene.organs[lung])
-    third = int(3 * ((box[1] + box[3]) / 2 - top) / (bottom - top))
-    return ("upper", "middle", "lower")[min(max(third, 0), 2)]
+    return derive.zone_of(box, lung, scene.organs) if scene.is_frontal and lung else None
 
 
 def size_mm(finding: Finding, lesion: np.ndarray, spacing_mm: Spacing | None) -> float | None:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from medclm import session, storage
 from medclm.config import BuildConfig
-from medclm.data import card, privacy, shards
+from medclm.data import card, privacy, readers, shards
 from medclm.data.annotate import Annotate
 from medclm.data.plan import Plan, claim, make_plan, reasons
 from medclm.data.rejects import Reject
@@ -152,14 +152,14 @@ def _stages(config: BuildConfig, table: pa.Table, annotating: dict[str, Any]) ->
     gpus = config.num_gpus if config.num_gpus is not None else float(session.has_gpus())
     _check_room(resources, config, gpus)
     block = config.batch_size * max(BLOCK_BATCHES, len(table) // (MOST_BLOCKS * config.batch_size))
-    read = partial(decode, window=config.window, keep_text=config.text_overlay == "keep")
+    read = partial(decode, window=config.window, keep_text=_keeps_text(config))
     batches: dict[str, Any] = {"batch_size": config.batch_size, "batch_format": "pyarrow"}
     rows = ray.data.from_arrow([table.slice(at, block) for at in range(0, len(table), block)])
     decoders = ray.data.TaskPoolStrategy(size=_decoders(resources, config, gpus))
     rows = rows.map_batches(read, compute=decoders, memory=DECODE_MEMORY, **batches)
     rows = rows.map_batches(
         Segment,
-        fn_constructor_kwargs={"spec": config.segmenter},
+        fn_constructor_kwargs={"spec": config.segmenter, "cache": config.mask_cache},
         compute=ray.data.ActorPoolStrategy(size=config.segmenter_actors),
         num_gpus=gpus or None,
         **batches,
@@ -190,6 +190,12 @@ def plan_table(plan: Plan, rows: list[int]) -> pa.Table:
             "complete": [plan.rows[n][1] for n in rows],
         }
     )
+
+
+def _keeps_text(config: BuildConfig) -> bool:
+    if config.text_overlay == "auto":
+        return readers.FORMATS[config.format].watermarked
+    return config.text_overlay == "keep"
 
 
 def _decoders(resources: dict[str, float], config: BuildConfig, gpus: float) -> int:

@@ -5,7 +5,7 @@ Threat model. The reader of a dataset holds the dataset, knows how medclm works,
 guess; HMAC-SHA256 with a secret key does not, while the same key gives the same person the same id in every dataset.
 So the key is as confidential as the list of patients, and lies outside the dataset: whoever holds it can test guesses.
 
-Out of scope: who the picture itself shows (a face in a CT, text burned into the pixels, which the readers set aside),
+Out of scope: who the picture itself shows (a face in a CT, text burned into the pixels, which decoding sets aside),
 and someone who holds the original files, who can find them again by their pixels or by ``source.sha256``.
 """
 

@@ -53,8 +53,8 @@ class Segment:
     ``shown`` ends here.
     """
 
-    def __init__(self, spec: str) -> None:
-        self.segmenter = make_segmenter(spec)
+    def __init__(self, spec: str, cache: str = "") -> None:
+        self.segmenter = make_segmenter(spec, cache=cache)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         batch = rows_of(table)

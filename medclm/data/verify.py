@@ -66,8 +66,11 @@ def _what(record: Record, question: Question, about: list[Finding]) -> set[str]:
 
 
 def _is_there(record: Record, question: Question, about: list[Finding]) -> set[str]:
-    """By label, and by host organ where the question names one."""
+    """By label, and by host organ where the question names one. Of labels without a place, by what they say alone."""
     asked, organ = _named(question.question, record), _organ_named(question.question, record)
+    if not record.findings and (record.labels or record.labels_absent):
+        known = {"yes": record.labels, "no": record.labels_absent}
+        return {answer for answer, labels in known.items() if asked & set(labels)}
     if organ is None:
         there = bool(asked & {*record.labels, *(f.label for f in record.findings)})
     else:
@@ -130,7 +133,7 @@ def _boxes(record: Record, question: Question) -> str | None:
 
 
 def _leak(question: Question) -> str | None:
-    if question.closed:
+    if question.closed or question.type == "vqa":  # published ones offer their answers too: "left or right?"
         return None
     if re.search(rf"\b{re.escape(question.answer.lower())}\b", question.question.lower()) and len(question.answer) > 1:
         return f"leak: the question contains its answer {question.answer!r}"
@@ -183,7 +186,7 @@ def _named(text: str, record: Record) -> set[str]:
     """The findings that ``text`` names, singular or plural: of the vocabulary, and of the record's own labels."""
     before = record.prior.findings if record.prior else ()
     own = (finding.label for finding in (*record.findings, *before))
-    return anatomy.findings_named(text, [*record.labels, *own])
+    return anatomy.findings_named(text, [*record.labels, *record.labels_absent, *own])
 
 
 def _organ_named(text: str, record: Record) -> str | None:

@@ -5,7 +5,6 @@ A benchmark is named ``NAME:DIR``. Known names and what DIR holds are in :data:`
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Callable
@@ -13,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medclm.data.readers.base import Refused
+from medclm.data.readers.vqa_layouts import LAYOUTS as SOURCES
+from medclm.data.readers.vqa_layouts import Asked, in_vqa_rad_held_out
 from medclm.data.records import BoxXyxy
 from medclm.errors import MedclmError, UsageError
 from medclm.eval.grounding import CONTEXT_STEPS
-
-VQA_RAD_HELD_OUT = 0.2
-"""Share of VQA-RAD's images whose questions are held out."""
 
 
 @dataclass(frozen=True)
@@ -118,44 +117,40 @@ def _medclm(directory: str) -> Benchmark:
     return Benchmark("medclm", directory, tuple(items), tuple(train), "patient", ("held-out patients (test split)",))
 
 
-def in_vqa_rad_held_out(image_name: str) -> bool:
-    """Whether an image of VQA-RAD is held out: by the hash of its name, so that the split never moves."""
-    return int(hashlib.sha256(image_name.encode()).hexdigest()[:8], 16) / 2**32 < VQA_RAD_HELD_OUT
-
-
 def _vqa_rad(directory: str) -> Benchmark:
     root = Path(directory)
-    rows = _read_rows(root / "trainset.json", ("qid", "image_name", "question", "answer", "answer_type"))
+    rows = _asked(root / "trainset.json", ("qid", "image_name", "question", "answer", "answer_type"))
     if not (root / "images").is_dir():
         raise UsageError("the benchmark's pictures are missing", where=root / "images", expected=LAYOUTS["vqa-rad"])
     pictures: dict[str, bytes | None] = {}
     items: list[Item] = []
     train: list[tuple[str, str]] = []
     for row in rows:
-        name, answer = str(row["image_name"]), str(row["answer"]).strip()
-        kind = _first_type(str(row.get("question_type", "")))
-        if not in_vqa_rad_held_out(name):
-            train.append((kind, answer))
+        kind = row.topic or "other"
+        if not in_vqa_rad_held_out(row.image):
+            train.append((kind, row.answer))
             continue
-        if name not in pictures:
-            file = root / "images" / name
-            pictures[name] = file.read_bytes() if file.is_file() else None
-        closed = str(row["answer_type"]).strip().upper() == "CLOSED"
-        problem = "" if pictures[name] is not None else f"images/{name} is missing"
-        text = str(row["question"]).strip()
-        items.append(Item(str(row["qid"]), name, name, pictures[name], text, answer, kind, closed, problem=problem))
+        if row.image not in pictures:
+            file = root / "images" / row.image
+            pictures[row.image] = file.read_bytes() if file.is_file() else None
+        picture = pictures[row.image]
+        problem = "" if picture is not None else f"images/{row.image} is missing"
+        items.append(
+            Item(row.id, row.image, row.image, picture, row.question, row.answer, kind, row.closed, problem=problem)
+        )
     note = f"image-disjoint part of the training file ({len(items)} of {len(rows)} questions), not the official test"
     return Benchmark("vqa-rad", directory, tuple(items), tuple(train), "image", (note,))
 
 
-_VQA_RAD_TYPES = {"PRSE": "PRES", "ATRIB": "ATTRIB"}
-"""Misspellings in the public file."""
-
-
-def _first_type(text: str) -> str:
-    """The first of the comma-separated types of a VQA-RAD row, spelt right, in lower case."""
-    first = text.split(",")[0].strip().upper()
-    return _VQA_RAD_TYPES.get(first, first).lower() or "other"
+def _asked(file: Path, keys: tuple[str, ...]) -> list[Asked]:
+    """The questions of a VQA-RAD file."""
+    found = []
+    for place, row in enumerate(_read_rows(file, keys)):
+        try:
+            found.append(SOURCES["vqa-rad"].parse(row))
+        except Refused as error:
+            raise MedclmError("a row cannot be used", where=f"{file}, row {place}", got=error.detail) from None
+    return found
 
 
 def _read_rows(file: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:

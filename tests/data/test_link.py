@@ -108,3 +108,31 @@ def test_appearance_is_measured_against_the_host():
 def test_what_the_dataset_annotates_wins_over_what_is_measured():
     one = finding(attributes={"shape": "lobulated"})
     assert link.link(one, scene(LOBES)).attributes["shape"] == "lobulated"
+
+
+def test_zones_of_a_lung_hold_no_finding_but_its_lobes_do():
+    zones = {"left_upper_lung_zone": mask_of((11, 2, 18, 6)), "left_lower_lung_zone": mask_of((11, 6, 18, 14))}
+    found = link.link(finding(box_xyxy=(12.0, 2.0, 15.0, 5.0)), scene({**LOBES, **zones}))
+    assert (found.organ, found.zone) == ("left_upper_lobe", "upper")
+
+
+def test_the_zone_is_the_segmenters_where_it_has_zones():
+    lobes = {"left_upper_lobe": LOBES["left_upper_lobe"]}
+    zones = {"left_upper_lung_zone": mask_of((11, 2, 18, 4)), "left_middle_lung_zone": mask_of((11, 4, 18, 8))}
+    lesion = finding(box_xyxy=(12.0, 3.0, 15.0, 4.0))
+    assert link.link(lesion, scene({**LOBES, **zones})).zone == "upper"
+    lower = finding(box_xyxy=(12.0, 4.0, 15.0, 6.0))
+    assert link.link(lower, scene({**LOBES, **zones})).zone == "middle", "a third of the lung's height would say upper"
+    assert link.link(lower, scene(lobes, is_frontal=False)).zone is None
+
+
+@pytest.mark.parametrize(
+    ("box", "side"),
+    [((7.0, 8.0, 9.0, 10.0), "right"), ((11.0, 8.0, 13.0, 10.0), "left"), ((8.0, 8.0, 12.0, 10.0), "midline")],
+)
+def test_a_lesion_in_an_organ_of_the_middle_has_the_side_it_lies_on(box, side):
+    masks = {"heart": mask_of((6, 6, 14, 14)), "spine": mask_of((9, 0, 11, 20))}
+    lesion = finding("calcification", box)
+    assert link.link(lesion, scene(masks, shows_sides=True)).side == side
+    assert link.link(lesion, scene(masks)).side == "midline", "a lateral view does not show sides"
+    assert link.link(lesion, scene({"heart": masks["heart"]}, shows_sides=True)).side == "midline"

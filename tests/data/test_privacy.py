@@ -156,7 +156,7 @@ def test_keyed_hash_is_hmac_sha256():
     assert keyed_hash("DOE", KEY) != keyed_hash("DOE", KEY + b"x") != keyed_hash("ROE", KEY + b"x")
 
 
-@given(st.text(min_size=1, max_size=12), st.text(max_size=40))
+@given(st.text(min_size=1, max_size=12).filter(lambda raw: "/" not in raw), st.text(max_size=40))
 def test_no_long_id_is_left_in_a_text_of_ids(raw, around):
     names = Pseudonyms(KEY)
     new = names.patient(raw)

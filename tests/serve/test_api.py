@@ -134,7 +134,7 @@ def test_predict_takes_dicom(client):
         files = {"file": ("../../etc/passwd", file.read())}
     body = client.post("/v1/predict", files=files, data={"question": "Where?", "window": "lung"}).json()
     assert (body["image"]["width"], body["image"]["height"]) == (128, 128)
-    assert body["image"]["window"] == {"center": -600, "width": 1500}
+    assert body["image"]["window"] == {"center": -600, "width": 1500, "name": "lung"}
 
 
 def test_page_health_and_headers(client):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from medclm.data.questions.draft import Catalogue, Draft, templates
 from medclm.data.questions.follow_up import about_change
 from medclm.data.questions.knowledge import about_knowledge
+from medclm.data.questions.labels import about_labels
 from medclm.data.questions.lesions import about_findings
 from medclm.data.questions.normal import about_anatomy, about_normality, about_view
 from medclm.data.questions.presence import NO_FINDING, about_presence, about_whole
@@ -66,6 +67,7 @@ def _drafts(record: Record, catalogue: Catalogue, rng: random.Random, complete: 
     yield from about_anatomy(record, rng)
     yield from about_view(record, catalogue)
     yield from about_knowledge(record, rng)
+    yield from about_labels(record, catalogue, rng)
     if complete:
         yield from about_presence(record, catalogue, rng)
         if not record.labels:  # a label without a box is a finding that counts and "nothing" do not know of

@@ -60,7 +60,8 @@ class Catalogue:
         attributes: dict[str, set[str]] = {}
         for record in records:
             labels.update(record.labels)
-            views.add(view_text(record))
+            if record.modality and record.plane:
+                views.add(view_text(record))
             for finding in record.findings:
                 labels.add(finding.label)
                 for key, value in finding.attributes.items():

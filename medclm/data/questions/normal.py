@@ -91,8 +91,8 @@ def _is_untouched(organ: Organ, record: Record) -> bool:
 
 
 def about_view(record: Record, catalogue: Catalogue) -> Iterator[Draft]:
-    """Modality and view, where the dataset has more than one."""
-    if len(catalogue.views) < 2:
+    """Modality and view, where both are known and the dataset has more than one."""
+    if len(catalogue.views) < 2 or not (record.modality and record.plane):
         return
     text = view_text(record)
     steps = (view_step(record), conclusion_step(f"The image is {a(text)}."))

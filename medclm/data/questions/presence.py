@@ -22,7 +22,12 @@ MOST_COUNTED = 9
 
 
 def about_presence(record: Record, catalogue: Catalogue, rng: random.Random) -> Iterator[Draft]:
-    """One "no" an image, and one "yes" where it has a finding; likewise for a finding in an organ."""
+    """One "no" an image, and one "yes" where it has a finding; likewise for a finding in an organ.
+
+    Nothing for an image of which labels are all that is known.
+    """
+    if has_labels_only(record):
+        return
     present = {finding.label: finding for finding in record.findings}
     known = not_deniable({*present, *record.labels})
     absent = [label for label in catalogue.labels if label not in known]
@@ -30,11 +35,11 @@ def about_presence(record: Record, catalogue: Catalogue, rng: random.Random) -> 
         label = rng.choice(sorted(present))
         name, holders = finding_text(label), tuple(f for f in record.findings if f.label == label)
         steps = explain(record, present[label], f"So {a(name)} is present.")
-        yield Draft("is-there", "yes", steps, holders, YES_NO, _blanks(name))
+        yield Draft("is-there", "yes", steps, holders, YES_NO, finding_blanks(name))
     if absent:
         name = finding_text(rng.choice(absent))
         steps = survey(record, f"So {a(name)} is not present.")
-        yield Draft("is-there", "no", steps, (), YES_NO, _blanks(name))
+        yield Draft("is-there", "no", steps, (), YES_NO, finding_blanks(name))
     yield from _in_organ(record, rng)
 
 
@@ -50,11 +55,11 @@ def _in_organ(record: Record, rng: random.Random) -> Iterator[Draft]:
     if not free:
         return
     steps = explain(record, finding, f"So the {organ_text(finding.organ or '')} holds {a(name)}.")
-    blanks = (*_blanks(name), ("organ", place_text(finding).removeprefix("the ")))
+    blanks = (*finding_blanks(name), ("organ", place_text(finding).removeprefix("the ")))
     yield Draft("is-there", "yes", steps, (finding,), YES_NO, blanks, wording="is-there_in")
     other = organ_text(rng.choice(free))
     steps = survey(record, f"So the {other} holds no {name}.")
-    yield Draft("is-there", "no", steps, (), YES_NO, (*_blanks(name), ("organ", other)), wording="is-there_in")
+    yield Draft("is-there", "no", steps, (), YES_NO, (*finding_blanks(name), ("organ", other)), wording="is-there_in")
 
 
 def leaves(record: Record) -> list[Organ]:
@@ -73,7 +78,13 @@ def _touches(organ: str, path: tuple[str, ...]) -> bool:
     return organ in path or (bool(path) and path[-1] in own)
 
 
-def _blanks(name: str) -> tuple[tuple[str, str], ...]:
+def has_labels_only(record: Record) -> bool:
+    """Whether all that is known of the image are labels without a place: :mod:`medclm.data.questions.labels`."""
+    return not record.findings and bool(record.labels or record.labels_absent)
+
+
+def finding_blanks(name: str) -> tuple[tuple[str, str], ...]:
+    """What fills the wordings that name a finding, ``name`` in words."""
     return (("finding", name), ("a_finding", a(name)))
 
 

@@ -20,28 +20,45 @@ class Format:
         function: ``module:function`` below this package; imported when it is used.
         options: keyword options of the function with their fixed values; ``reader.KEY=VALUE`` of a build adds others.
         hu_offset: see :func:`hu_offset`.
+        watermarked: published pictures with text on them that names no patient; they are not set aside for it.
     """
 
     what: str
     function: str
     options: tuple[tuple[str, Any], ...] = ()
     hu_offset: float | None = None
+    watermarked: bool = False
 
 
 FORMATS: dict[str, Format] = {
     "chestx-det": Format("ChestX-Det JSON: boxes and polygons", "chestxdet:read_chestxdet"),
+    "chexpert": Format("CheXpert, train.csv: labels without boxes", "labels:read_chexpert"),
     "coco": Format("COCO JSON: boxes, polygons, run lengths, attributes", "coco:read_coco"),
     "csv": Format("CSV of boxes, by the column map `columns`", "table:read_table"),
     "deeplesion": Format("DeepLesion, DL_info.csv", "deeplesion:read_deeplesion", hu_offset=-32768.0),
     "dicom-seg": Format("DICOM SEG: segments as lesions and organs", "dicom_seg:read_seg"),
     "dicom-sr": Format("DICOM SR of template TID 1500: measured regions", "dicom_sr:read_sr"),
     "gsps": Format("DICOM presentation states: drawn graphics and their text", "gsps:read_gsps"),
+    "label-volume": Format("Label volumes (NIfTI, NRRD, MetaImage) of volumes", "label_volume:read_label_volumes"),
+    "labels": Format("CSV of image-level labels, by the column map `columns`", "labels:read_labels"),
+    "luna16": Format("LUNA16, annotations.csv: nodules as spheres in volumes", "luna16:read_luna16"),
+    "mimic-cxr": Format("MIMIC-CXR-JPG, *-chexpert.csv.gz: labels of studies", "labels:read_mimic_cxr"),
     "nih": Format("NIH ChestX-ray14, BBox_List_2017.csv", "presets:read_nih"),
+    "nih-labels": Format("NIH ChestX-ray14, Data_Entry_2017.csv: labels without boxes", "labels:read_nih_labels"),
+    "padchest": Format("PadChest, *_labels_160K.csv.gz: labels without boxes", "labels:read_padchest"),
+    "pathvqa": Format(
+        "PathVQA: questions, *_qa.pkl or JSON", "vqa:read_vqa", (("source", "pathvqa"),), watermarked=True
+    ),
+    "pmc-vqa": Format("PMC-VQA: four-way questions, CSV", "vqa:read_vqa", (("source", "pmc-vqa"),), watermarked=True),
     "rsna": Format("RSNA pneumonia challenge, stage_2_train_labels.csv", "presets:read_rsna"),
     "rtstruct": Format("DICOM RT structure sets: contours", "rtstruct:read_rtstruct"),
     "siim": Format("SIIM-ACR pneumothorax, run lengths in CSV", "siim:read_siim"),
+    "slake": Format(
+        "SLAKE: questions, JSON, with boxes of lesions", "vqa:read_vqa", (("source", "slake"),), watermarked=True
+    ),
     "vindr": Format("VinDr-CXR, CSV of several readers", "presets:read_vindr"),
     "voc": Format("Pascal VOC: folder of XML files", "voc:read_voc"),
+    "vqa-rad": Format("VQA-RAD: questions, JSON", "vqa:read_vqa", (("source", "vqa-rad"),), watermarked=True),
     "yolo": Format("YOLO: folder of TXT files, boxes or polygons", "yolo:read_yolo"),
 }
 """What ``--format`` takes."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import posixpath
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -97,12 +98,23 @@ class Listing:
         return frozenset(self.files)
 
     @cached_property
-    def _by_name(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for path in self.files:
-            found.setdefault(posixpath.basename(path), []).append(path)
-            found.setdefault(stem(path), []).append(path)
-        return found
+    def _ends(self) -> list[tuple[str, str]]:
+        """(path from its end to its start, path), sorted, with and without the extension."""
+        spelt = ((posixpath.join(posixpath.dirname(path), name), path) for path in self.files for name in _names(path))
+        return sorted((_reversed(spelling), path) for spelling, path in spelt)
+
+    def _starting(self, key: str) -> Iterator[str]:
+        """The paths whose reversed spelling starts with ``key``."""
+        place = bisect_left(self._ends, (key,))
+        while place < len(self._ends) and self._ends[place][0].startswith(key):
+            yield self._ends[place][1]
+            place += 1
+
+    def _meant(self, path: str) -> set[str]:
+        """The files that end in ``path``, and those that it ends in; with extension or without."""
+        key = _reversed(path).removesuffix("//")
+        tails = [key[:place] for place, character in enumerate(key) if character == "/"]
+        return {*self._starting(f"{key}/"), *(found for tail in (*tails, key) for found in self._starting(f"{tail}//"))}
 
     def find(self, name: str) -> str:
         """The relative path of the file that ``name`` means: a path, else a file name or stem that occurs once.
@@ -115,8 +127,7 @@ class Listing:
         path = posixpath.normpath(name.replace("\\", "/"))
         if path in self._paths:
             return path
-        folder, base = posixpath.split(path)
-        found = sorted({p for p in self._by_name.get(base, ()) if _same_end(posixpath.dirname(p), folder)})
+        found = sorted(self._meant(path))
         if len(found) == 1:
             return found[0]
         if not found:
@@ -128,10 +139,13 @@ class Listing:
         return storage.join(self.folder, path)
 
 
-def _same_end(folder: str, other: str) -> bool:
-    """Whether the parts of one folder are the last parts of the other."""
-    a, b = (f"/{text.strip('/')}" if text else "" for text in (folder, other))
-    return a.endswith(b) or b.endswith(a)
+def _names(path: str) -> set[str]:
+    return {posixpath.basename(path), stem(path)}
+
+
+def _reversed(path: str) -> str:
+    """The parts of a path from the last to the first, with a mark at the end: "b/1.png" is "1.png/b//"."""
+    return "/".join(reversed(path.strip("/").split("/"))) + "//"
 
 
 SPLITS: dict[str, Split] = {

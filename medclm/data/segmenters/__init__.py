@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,10 +13,29 @@ from medclm.errors import UsageError
 
 SEGMENTERS = {
     "masks:DIR": "mask files that come with the data, DIR/<image id>/<organ>.png",
+    "masks:DIR#ORGAN": "one mask an image, DIR/<image id>.png, of ORGAN",
+    "masks:FILE_OR_DIR": "DICOM SEG and RTSTRUCT objects, or NIfTI and NRRD label volumes, that come with the data",
     "unet:phantom": "the shipped U-Net for phantom radiographs",
+    "unet:cxr-lungs": "the shipped U-Net for both lungs on frontal chest radiographs",
     "unet:STEM": "a U-Net of your own, STEM.safetensors and STEM.json of `medclm data train-segmenter`",
+    "monai-bundle:DIR": "a MONAI bundle",
+    "torchscript:FILE": "a network saved by TorchScript (.pt) or torch.export (.pt2), with a .json beside it",
+    "torchxrayvision": "14 chest structures on radiographs; package and weights of your own",
+    "totalsegmentator[:fast|:fastest]": "117 organs of CT, 50 of MR volumes; package and weights of your own",
+    "cxas": "159 chest structures on radiographs (CC BY-NC-SA); package and weights of your own",
 }
 """What ``make_segmenter`` takes, with a line each."""
+
+NETWORKS = {
+    "unet": "unet",
+    "monai-bundle": "monai_bundle",
+    "torchscript": "torchscript",
+    "torchxrayvision": "torchxrayvision",
+    "totalsegmentator": "totalsegmentator",
+    "cxas": "cxas",
+}
+"""Name to module of this package. Each has ``check(argument)`` and ``load(argument, device)``."""
+NEEDS_ARGUMENT = {"unet", "monai-bundle", "torchscript"}
 
 
 @dataclass(frozen=True)
@@ -64,26 +83,29 @@ class Segmenter(Protocol):
         ...
 
 
-def make_segmenter(spec: str, device: str = "auto") -> Segmenter:
+def make_segmenter(spec: str, device: str = "auto", cache: str = "") -> Segmenter:
     """The segmenter that ``NAME[:ARGUMENT]`` names; see :data:`SEGMENTERS`.
 
     Args:
         spec: e.g. ``masks:sample/masks`` or ``unet:phantom``.
         device: "auto" (a GPU where there is one), "cpu", "cuda" …; segmenters without a network ignore it.
+        cache: directory where masks of networks are kept between runs, "" for none; see
+            :mod:`medclm.data.segmenters.cache`.
 
     Raises:
-        UsageError: the name is not known, or its argument is missing.
+        UsageError: the name is not known, its argument is missing, or what it names is not there.
     """
     name, _, argument = spec.partition(":")
     if name == "masks" and argument:
-        from medclm.data.segmenters.masks import MaskFiles
+        from medclm.data.segmenters.masks import open_masks
 
-        return MaskFiles(argument)
-    if name == "unet" and argument:
-        from medclm.data.segmenters.unet import load_unet
+        return open_masks(argument)
+    segmenter: Segmenter = _module(spec).load(argument, device)
+    if not cache:
+        return segmenter
+    from medclm.data.segmenters.cache import CachedSegmenter
 
-        return load_unet(argument, device)
-    raise _unknown(spec)
+    return CachedSegmenter(segmenter, cache)
 
 
 def check_segmenter(spec: str) -> None:
@@ -93,12 +115,20 @@ def check_segmenter(spec: str) -> None:
         UsageError: the name is not known, or what it names is not there.
     """
     name, _, argument = spec.partition(":")
-    if name == "unet" and argument:
-        from medclm.data.segmenters.unet import check_unet
-
-        check_unet(argument)
-    else:
+    if name == "masks":
         make_segmenter(spec)
+    else:
+        _module(spec).check(argument)
+
+
+def _module(spec: str) -> Any:
+    """The module of a network; none of them imports torch before ``load`` is called."""
+    from importlib import import_module
+
+    name, colon, argument = spec.partition(":")
+    if name not in NETWORKS or ((colon or name in NEEDS_ARGUMENT) and not argument):
+        raise _unknown(spec)
+    return import_module(f"medclm.data.segmenters.{NETWORKS[name]}")
 
 
 def _unknown(spec: str) -> UsageError:

@@ -1,7 +1,8 @@
-"""The segmenter ``masks:DIR``: organ masks that come with the data, one file an organ.
+"""The segmenter ``masks``: organ masks that come with the data.
 
-``DIR/<image id>/<organ>.png``, 8 bits, 0 or 255 (above 127 is organ). Organ names are those of the vocabulary or any
-synonym of it (``lung_lower_lobe_left.png`` of TotalSegmentator). Parents are not put together from their parts here.
+PNG files of the stored pictures' size are read here: ``DIR/<image id>/<organ>.png``, 0 or 255 (above 127 is organ).
+Organ names are those of the vocabulary or any synonym of it (``lung_lower_lobe_left.png`` of TotalSegmentator).
+``masks:DIR#ORGAN`` reads ``DIR/<image id>.png`` instead, a mask of ORGAN. Parents are not put together.
 """
 
 from __future__ import annotations
@@ -10,12 +11,53 @@ import posixpath
 
 import numpy as np
 
+from medclm import storage
 from medclm.data import anatomy
 from medclm.data.images import decode_png
-from medclm.data.segmenters import SegmenterInput
+from medclm.data.segmenters import Segmenter, SegmenterInput
 from medclm.errors import MedclmError, UsageError
 
 THRESHOLD = 127
+LOOKED_AT = 100
+"""Files of a folder that decide what it holds."""
+
+
+def open_masks(address: str) -> Segmenter:
+    """The segmenter for what lies at ``address``: PNG folders, DICOM objects, or label volumes, by what the files are.
+
+    Args:
+        address: a file or folder, and ``#`` with the organ of single PNG masks or the list of labels of volumes.
+
+    Raises:
+        UsageError: nothing is there.
+    """
+    place, _, names = address.partition("#")
+    fs, root = storage.open_fs(place)
+    if fs.isdir(root):
+        kinds = {_kind(path) for path in fs.find(root)[:LOOKED_AT]}
+    elif fs.isfile(root):
+        kinds = {_kind(root) or "dicom"}
+    else:
+        raise UsageError(
+            "there is no such mask folder", where=place, expected="DIR/<image id>/<organ>.png, or another of "
+            "`masks:DIR`, `masks:DIR#ORGAN`, `masks:FILE_OR_DIR`", got="nothing",
+        )  # fmt: skip
+    if "volume" in kinds:
+        from medclm.data.segmenters.volume_files import VolumeFiles
+
+        return VolumeFiles(place, names)
+    if "png" in kinds or not kinds:
+        return MaskFiles(address)
+    from medclm.data.segmenters.dicom_masks import DicomMasks
+
+    return DicomMasks(place)
+
+
+def _kind(path: str) -> str:
+    """ "volume", "png", or "" for what only its content tells."""
+    if path.endswith((".nii", ".nii.gz", ".nrrd")):
+        return "volume"
+    return "png" if path.endswith(".png") else ""
 
 
 class MaskFiles:
@@ -24,9 +66,16 @@ class MaskFiles:
     name = "masks"
 
     def __init__(self, folder: str) -> None:
-        import fsspec
+        """``folder``: any fsspec address, and ``#ORGAN`` where each image has one mask of that organ.
 
-        self.fs, self.root = fsspec.core.url_to_fs(folder)
+        Raises:
+            UsageError: there is no such folder or organ.
+        """
+        folder, _, organ = folder.partition("#")
+        self.fs, self.root = storage.open_fs(folder)
+        self.organ = anatomy.organ_name(organ)
+        if organ and self.organ is None:
+            raise UsageError("there is no such organ", got=organ, expected="a name or synonym of the vocabulary")
         if not self.fs.isdir(self.root):
             raise UsageError(
                 "there is no such mask folder", where=folder, expected="DIR/<image id>/<organ>.png", got="no folder"
@@ -42,6 +91,10 @@ class MaskFiles:
 
     def _of_image(self, image: SegmenterInput) -> dict[str, np.ndarray]:
         folder = posixpath.join(self.root, image.image_id)
+        if self.organ:
+            path = f"{folder}.png"
+            mask = self._read(path, image) if self.fs.isfile(path) else np.zeros(0, bool)
+            return {self.organ: mask} if mask.any() else {}
         if not self.fs.isdir(folder):
             return {}
         paths = sorted(path for path in self.fs.ls(folder, detail=False) if path.endswith(".png"))

@@ -33,7 +33,12 @@ def test_no_organ_is_asked_where_a_finding_has_no_clear_one():
 
 
 def test_an_image_level_label_is_not_absent():
-    assert presence(record(labels=("mass",)), "") == [("no", {"finding": "nodule", "a_finding": "a nodule"})]
+    assert [answer for answer, _ in presence(record([linked_nodule()], labels=("mass",)), "")] == ["yes"]
+
+
+def test_an_image_of_labels_only_is_asked_elsewhere():
+    assert list(about_presence(record(labels=("mass",)), CATALOGUE, random.Random(0))) == []
+    assert list(about_presence(record(labels_absent=("mass",)), CATALOGUE, random.Random(0))) == []
 
 
 def test_wrong_counts_are_the_nearest():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from medclm.data.readers.base import SPLITS, Listing, Refused, name_stem
+from medclm.data.readers.base import SPLITS, Listing, Refused, name_stem, stem
 
 
 @pytest.fixture
@@ -44,6 +46,32 @@ def test_not_found(listing, name):
     with pytest.raises(Refused) as caught:
         listing.find(name)
     assert caught.value.reason == "missing-image"
+
+
+PART = st.sampled_from(["a", "b", "ab", "a-b", "1"])
+PATH = st.builds(lambda parts, end: "/".join(parts) + end, st.lists(PART, min_size=1, max_size=4), st.just(".png"))
+
+
+@given(files=st.lists(PATH, min_size=1, max_size=6, unique=True), name=PATH, bare=st.booleans())
+@example(files=["a-b/1.png", "a/1.png"], name="b/a/1.png", bare=False)
+def test_what_a_name_means_by_the_rule(files, name, bare):
+    name = name.removesuffix(".png") if bare else name
+    listing = Listing.__new__(Listing)
+    listing.files = sorted(files)
+
+    def parts(path):
+        return [*path.split("/")[:-1], stem(path)]
+
+    def same_end(a, b):
+        shorter = min(len(a), len(b))
+        return a[-shorter:] == b[-shorter:]
+
+    meant = [path for path in sorted(files) if same_end(parts(path), parts(name))]
+    if name in files or len(meant) == 1:
+        assert listing.find(name) == (name if name in files else meant[0])
+    else:
+        with pytest.raises(Refused):
+            listing.find(name)
 
 
 def test_skipped_files_are_not_listed(listing):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from medclm.data.display import Display
 from medclm.data.images import encode_png
 from medclm.data.segmenters import make_segmenter, picture_input
 from medclm.errors import MedclmError, UsageError
@@ -62,10 +65,31 @@ def test_unknown_organs_are_all_named(folder):
     assert caught.value.details["got"] == "hart, lunge"
 
 
-@pytest.mark.parametrize("spec", ["mask:x", "unet", "masks:", "", "totalsegmentator"])
+@pytest.mark.parametrize("spec", ["mask:x", "unet", "masks:", "", "cxas:", "monai-bundle"])
 def test_unknown_segmenter_lists_the_known_ones(spec):
     with pytest.raises(UsageError, match=r"masks:DIR.*unet:phantom"):
         make_segmenter(spec)
+
+
+def test_one_mask_an_image_of_a_named_organ(tmp_path):
+    (tmp_path / "a.png").write_bytes(encode_png(np.array([[0, 127, 128, 255, 0, 0]] * 4, np.uint8)))
+    (tmp_path / "b.png").write_bytes(encode_png(np.zeros((4, 6), np.uint8)))
+    segmenter = make_segmenter(f"masks:{tmp_path}#both lungs")
+    found, empty, other = segmenter([picture_input(PICTURE, image_id) for image_id in "abc"])
+    assert found["lungs"].tolist() == [[False, False, True, True, False, False]] * 4
+    assert empty == other == {}
+    with pytest.raises(UsageError, match="no such organ"):
+        make_segmenter(f"masks:{tmp_path}#lunge")
+
+
+def test_masks_of_stored_pixels_are_turned_as_their_picture(folder):
+    pixels = np.zeros((4, 6))
+    pixels[0, 1] = 255
+    folder("a", "heart", pixels)
+    display = Display(transpose=True, flip_rows=True)
+    turned = dataclasses.replace(picture_input(np.zeros((6, 4), np.uint8), "a"), display=display)
+    (found,) = make_segmenter(f"masks:{folder.root}")([turned])
+    assert np.argwhere(found["heart"]).tolist() == [[4, 0]], "column 1 became row 1 of 6, counted from below"
 
 
 def test_missing_mask_folder(tmp_path):

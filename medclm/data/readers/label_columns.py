@@ -1,0 +1,142 @@
+"""Which column of a table of image-level labels says what, and the maps of published tables."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from medclm.data.readers.presets import NIH_PATIENT
+from medclm.errors import UsageError
+
+
+class LabelColumns(BaseModel):
+    """Which column says what; "" where none does. Names are the header's, without blanks at either end.
+
+    Attributes:
+        image: file name, path, or file name without its extension; or
+        study_folder: name of the folder of one study's images, with columns in braces (``s{study_id}``), where a row
+            is a study: each image in that folder has the row's labels.
+        id_parts: how many of the last parts of the path, without extension and joined with ``_``, are the image id:
+            3 for CheXpert, whose files are called alike (``patient00001/study1/view1_frontal.jpg``).
+        labels: columns that are findings by their names; or
+        listed: the column that lists findings.
+        separator: between the findings of a list that is no Python list.
+        complete: the list names every finding of the table, so that one that says "no finding" denies all of them.
+        patient, study, view, plane, modality, split: of the image.
+        fixed: what no column says because it is the same in every row.
+        patient_pattern: regular expression at the start of the image id whose first group is the patient.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: str = ""
+    study_folder: str = ""
+    id_parts: int = Field(default=1, ge=1)
+    labels: tuple[str, ...] = ()
+    listed: str = ""
+    separator: str = "|"
+    complete: bool = False
+    patient: str = ""
+    study: str = ""
+    view: str = ""
+    plane: str = ""
+    modality: str = ""
+    split: str = ""
+    fixed: dict[Literal["modality", "plane", "view"], str] = {}
+    patient_pattern: str = ""
+
+    @field_validator("patient_pattern")
+    @classmethod
+    def _one_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        if pattern and not groups:
+            raise ValueError("needs a group for the patient")
+        return pattern
+
+    @model_validator(mode="after")
+    def _one_form(self) -> LabelColumns:
+        if bool(self.image) == bool(self.study_folder):
+            raise ValueError("name the column `image`, or the `study_folder`")
+        if bool(self.labels) == bool(self.listed):
+            raise ValueError("name the findings' own columns `labels`, or the column `listed`")
+        if not self.separator or (self.complete and not self.listed):
+            raise ValueError("`separator` must not be empty, and `complete` is for `listed`")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that the table must have."""
+        own = ("image", "listed", "patient", "study", "view", "plane", "modality", "split")
+        named = (*(getattr(self, name) for name in own), *self.study_columns, *self.labels)
+        return [column for column in named if column]
+
+    @property
+    def study_columns(self) -> list[str]:
+        """The columns that ``study_folder`` has in braces."""
+        return [field for _, field, _, _ in Formatter().parse(self.study_folder) if field]
+
+
+NIH_LABELS = LabelColumns(
+    image="Image Index",
+    listed="Finding Labels",
+    complete=True,
+    view="View Position",
+    patient_pattern=NIH_PATIENT,
+    fixed={"modality": "DX", "plane": "frontal"},
+)
+"""NIH ChestX-ray14, ``Data_Entry_2017.csv``: 14 findings or "No Finding" for each of 112,120 radiographs."""
+
+CHEXPERT_LABELS = (
+    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",
+    "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture",
+    "Support Devices",
+)  # fmt: skip
+
+CHEXPERT = LabelColumns(
+    image="Path",
+    id_parts=3,
+    labels=CHEXPERT_LABELS,
+    view="AP/PA",
+    plane="Frontal/Lateral",
+    patient_pattern=r"(patient\d+)_",
+    fixed={"modality": "DX"},
+)
+"""CheXpert, ``train.csv`` and ``valid.csv``."""
+
+MIMIC_CXR = LabelColumns(
+    study_folder="s{study_id}",
+    labels=CHEXPERT_LABELS,
+    patient="subject_id",
+    study="study_id",
+    fixed={"modality": "DX"},
+)
+"""MIMIC-CXR-JPG, ``mimic-cxr-2.0.0-chexpert.csv.gz``: a row a study, images in ``p10/p10000032/s50414267``."""
+
+PADCHEST = LabelColumns(
+    image="ImageID",
+    listed="Labels",
+    view="Projection",
+    patient="PatientID",
+    study="StudyID",
+    fixed={"modality": "DX"},
+)
+"""PadChest: the labels of each radiograph's report; those not mentioned are not known to be absent."""
+
+
+def label_columns(columns: dict[str, Any] | LabelColumns | None) -> LabelColumns:
+    """A map from its fields. Raises UsageError where it is wrong."""
+    if isinstance(columns, LabelColumns):
+        return columns
+    try:
+        return LabelColumns.model_validate(columns or {})
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'columns'}: {fault['msg']}" for fault in error.errors()]
+        raise UsageError(
+            "the column map is wrong", got="; ".join(faults), expected=", ".join(LabelColumns.model_fields)
+        ) from None

@@ -1,0 +1,195 @@
+"""Label volumes (NIfTI, NRRD, MetaImage): every connected part of a lesion on a slice is a finding with its mask.
+
+A label volume belongs to the volume of its name. Both must have the same voxels in the patient, by their affines; their
+axes may be in another order or direction. Boxes and masks are in pixels of the slice as
+:func:`medclm.data.images.read_picture` gives it: of ``array[:, :, k].T`` for slice k of a NIfTI or NRRD file.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from medclm import storage
+from medclm.data import anatomy, boxes
+from medclm.data.grid import reordered
+from medclm.data.label_files import read_labels
+from medclm.data.readers.base import Listing, ReadResult, Refused, make_finding
+from medclm.data.readers.volume_folder import VolumeEntry, VolumeFolder, volume_name
+from medclm.data.records import Finding, Organ, Record
+from medclm.data.rejects import Reject
+from medclm.data.volume_files import SUFFIXES
+from medclm.errors import MedclmError, UsageError
+
+READER = "label-volume"
+
+
+def read_label_volumes(
+    images: str,
+    annotations: str,
+    dataset: str,
+    labels: Mapping[int | str, str] | None = None,
+    suffix: str = "",
+    every: int = 10,
+    modality: str = "",
+) -> ReadResult:
+    """Read volumes and the label volumes that go with them.
+
+    Args:
+        images: folder of NIfTI, NRRD and MetaImage files and of folders with one DICOM series each.
+        annotations: folder of label volumes, at any depth, or one file. The labels of volume ``a`` are ``a`` +
+            ``suffix``; where several volumes have one name, their folders tell them apart.
+        dataset: name that the records carry.
+        labels: what values mean, ``{1: nodule, 2: liver}``; a name of an organ makes an organ of the record, any other
+            a finding, and "" is left out, as is 0. Without it the file's own names count: the segments of
+            3D Slicer (NRRD), the table of TotalSegmentator (NIfTI).
+        suffix: see ``annotations``, e.g. ``_seg``; needed where labels lie beside the images.
+        every: of the slices without a finding, each ``every``-th along the volume becomes a record; 0 for none.
+        modality: of files that do not say theirs, e.g. CT.
+
+    Returns:
+        One record a slice. Patient and study of a DICOM series are its own; those of a file are its name. A slice is
+        complete unless a value on it means nothing, or all values mean organs: those say nothing about lesions.
+
+    Raises:
+        UsageError: a folder does not exist, an option is wrong, or images and labels cannot be told apart.
+    """
+    if not isinstance(every, int) or every < 0:
+        raise UsageError("every must be a whole number, 0 for no slices without findings", got=every)
+    names = _checked_labels(labels)
+    files = _label_files(images, annotations, suffix)
+    folder = VolumeFolder(images, modality, without=suffix)
+    gathered = _Gathered(dataset, every)
+    for entry in folder:
+        path = files.pop(entry.name, None) or files.pop(entry.short_name, None)
+        try:
+            if path is None:
+                raise Refused("missing-image", f"there is no label volume {entry.name + suffix!r}")
+            gathered.volume(entry, *_read(path, entry, names), posixpath.basename(path))
+        except Refused as error:
+            gathered.refuse(entry.name, posixpath.basename(path or entry.address), error)
+    for name, path in files.items():
+        error = Refused("missing-image", "there is no volume of this name in the image folder")
+        gathered.refuse(name, posixpath.basename(path), error)
+    return ReadResult(gathered.records, folder.rejects + gathered.rejects, frozenset(gathered.incomplete))
+
+
+def _checked_labels(labels: Mapping[int | str, str] | None) -> dict[int, str]:
+    try:
+        return {int(value): str(name or "").strip() for value, name in (labels or {}).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UsageError("labels must map whole numbers to names", got=labels, expected="{1: nodule}") from error
+
+
+def _label_files(images: str, annotations: str, suffix: str) -> dict[str, str]:
+    """Addresses of label volumes by the name of the volume that they belong to."""
+    fs, path = storage.open_fs(annotations)
+    if fs.isfile(path):
+        return {volume_name(annotations).removesuffix(suffix): annotations}
+    if not suffix and storage.open_fs(images)[1].rstrip("/") == path.rstrip("/"):
+        raise UsageError(
+            "images and labels lie in one folder and nothing tells them apart",
+            where=images,
+            remedy="reader.suffix=_seg",
+        )
+    listing = Listing(annotations)
+    paths = [path for path in listing.files if path.lower().endswith(SUFFIXES) and volume_name(path).endswith(suffix)]
+    return {volume_name(path).removesuffix(suffix): listing.uri(path) for path in paths}
+
+
+def _read(path: str, entry: VolumeEntry, names: dict[int, str]) -> tuple[np.ndarray, dict[int, str]]:
+    """Labels as (slices, rows, columns) of the volume, and what their values mean.
+
+    Raises:
+        Refused: the file cannot be read, its values have no meaning, or it lies elsewhere.
+    """
+    try:
+        labels = read_labels(path)
+    except MedclmError as error:
+        raise Refused("bad-segmentation", str(error)) from error
+    found = names or labels.names
+    if not found:
+        raise Refused("unknown-category", "nothing says what the values mean; set reader.labels, e.g. {1: nodule}")
+    voxels = reordered(labels.values, labels.grid, entry.grid)
+    if voxels is None:
+        raise Refused("no-geometry", _misfit(labels.grid.affine, entry.grid.affine))
+    return voxels, found
+
+
+def _misfit(own: np.ndarray | None, wanted: np.ndarray | None) -> str:
+    unknown = [what for what, affine in (("label volume", own), ("image volume", wanted)) if affine is None]
+    if unknown:
+        return f"the {' and the '.join(unknown)} does not say how it lies in the patient"
+    return "the voxels of the label volume do not lie where those of the image volume do"
+
+
+@dataclass
+class _Gathered:
+    """What is found in the label volumes, volume by volume."""
+
+    dataset: str
+    every: int
+    records: list[Record] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    incomplete: set[str] = field(default_factory=set)
+
+    def refuse(self, image_id: str, where: str, error: Refused, finding_id: str | None = None) -> None:
+        reject = Reject(image_id=image_id, where=where, reason=error.reason, detail=error.detail, finding_id=finding_id)
+        self.rejects.append(reject)
+
+    def volume(self, entry: VolumeEntry, voxels: np.ndarray, names: dict[int, str], where: str) -> None:
+        """Adds the records of one volume."""
+        skipped, of_lesions = 0, any(value and name and not _organ(name) for value, name in names.items())
+        for k, labels in enumerate(voxels):
+            findings = list(_findings(labels, names, entry.image_id(k)))
+            unknown = sorted({int(v) for v in np.unique(labels)} - names.keys() - {0})
+            if not findings and not unknown:
+                skipped += 1
+                if not self.every or (skipped - 1) % self.every:
+                    continue
+            organs = _organs(labels, names)
+            self.records.append(entry.record(k, self.dataset, READER, findings, organs))
+            if unknown or not of_lesions:
+                self.incomplete.add(entry.image_id(k))
+            for value in unknown:
+                error = Refused("unknown-category", f"nothing says what the value {value} means")
+                self.refuse(entry.image_id(k), f"{where}: slice {k}", error, f"{entry.image_id(k)}:value-{value}")
+
+
+def _findings(labels: np.ndarray, names: dict[int, str], image_id: str) -> Iterator[Finding]:
+    """Each connected part (8 neighbours) of a value that is no organ, numbered by value, then by first pixel."""
+    from scipy.ndimage import find_objects, label
+
+    number = 0
+    for value, name in sorted(names.items()):
+        if value == 0 or not name or _organ(name):
+            continue
+        parts, _ = label(labels == value, structure=np.ones((3, 3)))
+        for n, (rows, cols) in enumerate(find_objects(parts), start=1):
+            number += 1
+            box = (float(cols.start), float(rows.start), float(cols.stop), float(rows.stop))
+            rle = boxes.encode_rle(parts == n)
+            yield make_finding(f"{image_id}:{number}", name, box, READER, labels.shape, rle)  # type: ignore[arg-type]
+
+
+def _organ(name: str) -> str | None:
+    """The vocabulary's name of an organ; None for a finding and for a word that it does not know."""
+    return None if anatomy.finding_name(name) else anatomy.organ_name(name)
+
+
+def _organs(labels: np.ndarray, names: dict[int, str]) -> Iterator[Organ]:
+    """The organs among the values; several values of one organ are united."""
+    values: dict[str, list[int]] = {}
+    for value, name in names.items():
+        if value and name and (organ := _organ(name)):
+            values.setdefault(organ, []).append(value)
+    for organ, members in sorted(values.items()):
+        mask = np.isin(labels, members)
+        if mask.any():
+            yield Organ(
+                name=organ, side=anatomy.organs()[organ].side, box_xyxy=boxes.box_from_mask(mask),
+                area_px=int(mask.sum()), rle=boxes.encode_rle(mask), source=READER,
+            )  # type: ignore[arg-type]  # fmt: skip
