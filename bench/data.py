@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def dataset(folder: Path, count: int, size: int) -> Path:
-    """A phantom dataset of ``count`` images; hard links of 200 different files beyond those, each with an id of its own."""
+    """A phantom dataset of ``count`` images: 200 different files, and hard links of them with ids of their own."""
     from medclm.samples.phantom import write_phantom
 
     base = min(count, 200)
@@ -76,8 +76,16 @@ def dataset(folder: Path, count: int, size: int) -> Path:
 def settings(folder: Path, out: Path, segmenter: str):
     from medclm.config import BuildConfig
 
-    return BuildConfig(images=f"{folder}/images", annotations=f"{folder}/annotations.json", out=str(out),
-                       segmenter=segmenter, dataset="bench", batch_size=8, shard_rows=32, annotator_actors=2)  # fmt: skip
+    return BuildConfig(
+        images=f"{folder}/images",
+        annotations=f"{folder}/annotations.json",
+        out=str(out),
+        segmenter=segmenter,
+        dataset="bench",
+        batch_size=8,
+        shard_rows=32,
+        annotator_actors=2,
+    )
 
 
 # ---------------------------------------------------------------- the same work without Ray
@@ -346,7 +354,7 @@ class Peak:
 
 
 def driver_cost(sizes: list[int]) -> dict:
-    """Seconds and bytes that the driver spends on planning n rows of synthetic records, and on summing their receipts."""
+    """Seconds and bytes that the driver spends on planning n rows of synthetic records and on summing receipts."""
     found = {}
     for count in sizes:
         with tempfile.TemporaryDirectory() as name:

@@ -126,8 +126,10 @@ def train_segmenter(
 
     with terminal.progress("train segmenter", quiet=json) as report:
         recipe = Recipe(steps=steps, batch_size=batch_size, seed=seed, size_hw=(size, size))
-        measured = {"held_out_dir": str(held_out) if held_out else None, "folds": folds, "mask_organ": mask_organ}
-        facts = train_unet(str(data), str(out), recipe, progress=report, **measured)
+        held_out_dir = str(held_out) if held_out else None
+        facts = train_unet(
+            str(data), str(out), recipe, held_out_dir=held_out_dir, folds=folds, mask_organ=mask_organ, progress=report
+        )
     summary = {**facts.training, "organs": facts.organs, "dice": facts.dice or "not measured"}
     finish(summary, json, f"Written {out}.safetensors", f"medclm data build ... --segmenter unet:{out}")
 

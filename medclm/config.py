@@ -47,7 +47,7 @@ class BuildConfig(_Config):
     """``auto`` (the file's own, else by content) or a CT preset: lung, mediastinum, bone, liver, brain."""
     split: dict[str, float] = {"train": 0.7, "validate": 0.1, "test": 0.2}
     """Share of patients a split gets; a patient stays in one split."""
-    max_questions: int = Field(8, ge=1)
+    max_questions: int = Field(12, ge=1)
     question_types: tuple[QuestionType, ...] = ()
     """Only these types are asked; empty: all."""
     choices_share: float = Field(0.2, ge=0, le=1)

@@ -98,6 +98,7 @@ def _build(out: Path, dataset: str, clock: Clock, quiet: bool) -> dict[str, Any]
         shard_rows=64,
         batch_size=16,
         question_types=QUESTION_TYPES,
+        max_questions=8,
         choices_share=0,
     )
     with clock.step("data build", quiet) as report:

@@ -38,7 +38,7 @@ def voxels(data: bytes, where: str, beside: bool) -> tuple[np.ndarray, float, fl
     header = _header(data)
     shape, dtype, start = three_axes(header.get_data_shape()), header.get_data_dtype(), int(header.get_data_offset())
     wanted = start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    content = inflated(data, wanted + 1)  # one more, so that a gzip file is read to its check sum
+    content = inflated(data, wanted + 1, whole=True)  # one more, so that a gzip file is read to its check sum
     if len(content) < wanted:
         raise EOFError(f"{len(content)} bytes, {wanted} are declared")
     slope, intercept = header.get_slope_inter()

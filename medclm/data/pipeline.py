@@ -154,7 +154,7 @@ def _stages(config: BuildConfig, table: pa.Table, annotating: dict[str, Any]) ->
     block = config.batch_size * max(BLOCK_BATCHES, len(table) // (MOST_BLOCKS * config.batch_size))
     read = partial(decode, window=config.window, keep_text=_keeps_text(config))
     batches: dict[str, Any] = {"batch_size": config.batch_size, "batch_format": "pyarrow"}
-    rows = ray.data.from_arrow([table.slice(at, block) for at in range(0, len(table), block)])
+    rows: Dataset = ray.data.from_arrow([table.slice(at, block) for at in range(0, len(table), block)])
     decoders = ray.data.TaskPoolStrategy(size=_decoders(resources, config, gpus))
     rows = rows.map_batches(read, compute=decoders, memory=DECODE_MEMORY, **batches)
     rows = rows.map_batches(

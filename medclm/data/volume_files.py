@@ -99,8 +99,16 @@ def _kind(data: bytes) -> str:
     return ""
 
 
-def inflated(data: bytes, length: int) -> bytes:
-    """The first bytes of a file, or of its content where it is gzipped; fewer where the file ends before."""
+def inflated(data: bytes, length: int, whole: bool = False) -> bytes:
+    """The first bytes of a file, or of its content where it is gzipped; fewer where the file ends before.
+
+    Args:
+        whole: the gzip file must end properly where it ends before ``length``: its check sum is looked at. Otherwise
+            ``data`` may be the beginning of a file, and damage gives fewer bytes.
+
+    Raises:
+        EOFError, zlib.error: ``whole``, and the gzip file is cut off or damaged.
+    """
     if data[:2] != b"\x1f\x8b":
         return data[:length]
     found = b""
@@ -109,7 +117,11 @@ def inflated(data: bytes, length: int) -> bytes:
         try:
             found += member.decompress(data, length - len(found))
         except zlib.error:
+            if whole:
+                raise
             return found
+        if whole and not member.eof and len(found) < length:
+            raise EOFError("the gzip file is cut off")
         data = member.unused_data
     return found
 
@@ -171,7 +183,8 @@ def sibling(where: str, name: str) -> bytes:
     """The bytes of the file ``name`` in the folder of the file ``where``: the voxels of a header.
 
     Raises:
-        MedclmError: ``where`` is "" (no other file may be read), ``name`` is more than a name, or there is no such file.
+        MedclmError: ``where`` is "" (no other file may be read), ``name`` has a folder, or there is no such
+            file.
     """
     if not where or posixpath.basename(name) != name or "%" in name or name.upper().startswith("LIST"):
         raise MedclmError(

@@ -72,9 +72,7 @@ def test_sizes_and_ratings(lidc):
 
 def test_organs_have_the_density_they_should(lidc):
     values = hounsfield(lidc, "chest-ct-090")
-    means = {
-        n: values[organ(lidc, "chest-ct-090", n)].mean() for n in ("right_lower_lobe", "liver", "vertebra_t11")
-    }
+    means = {n: values[organ(lidc, "chest-ct-090", n)].mean() for n in ("right_lower_lobe", "liver", "vertebra_t11")}
     assert means["right_lower_lobe"] == pytest.approx(-828, abs=2)
     assert means["liver"] == pytest.approx(74, abs=2)
     assert means["vertebra_t11"] == pytest.approx(218, abs=2)

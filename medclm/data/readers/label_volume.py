@@ -8,6 +8,7 @@ axes may be in another order or direction. Boxes and masks are in pixels of the 
 from __future__ import annotations
 
 import posixpath
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -41,7 +42,7 @@ def read_label_volumes(
     Args:
         images: folder of NIfTI, NRRD and MetaImage files and of folders with one DICOM series each.
         annotations: folder of label volumes, at any depth, or one file. The labels of volume ``a`` are ``a`` +
-            ``suffix``; where several volumes have one name, their folders tell them apart.
+            ``suffix``, in the same subfolder where several are called so; else the only ones in the same subfolder.
         dataset: name that the records carry.
         labels: what values mean, ``{1: nodule, 2: liver}``; a name of an organ makes an organ of the record, any other
             a finding, and "" is left out, as is 0. Without it the file's own names count: the segments of
@@ -60,20 +61,19 @@ def read_label_volumes(
     if not isinstance(every, int) or every < 0:
         raise UsageError("every must be a whole number, 0 for no slices without findings", got=every)
     names = _checked_labels(labels)
-    files = _label_files(images, annotations, suffix)
+    files = _LabelFiles(images, annotations, suffix)
     folder = VolumeFolder(images, modality, without=suffix)
     gathered = _Gathered(dataset, every)
     for entry in folder:
-        path = files.pop(entry.name, None) or files.pop(entry.short_name, None)
+        where = entry.name
         try:
-            if path is None:
-                raise Refused("missing-image", f"there is no label volume {entry.name + suffix!r}")
-            gathered.volume(entry, *_read(path, entry, names), posixpath.basename(path))
+            where, address = files.take(entry)
+            gathered.volume(entry, *_read(address, entry, names), where)
         except Refused as error:
-            gathered.refuse(entry.name, posixpath.basename(path or entry.address), error)
-    for name, path in files.items():
-        error = Refused("missing-image", "there is no volume of this name in the image folder")
-        gathered.refuse(name, posixpath.basename(path), error)
+            gathered.refuse(entry.name, where, error)
+    for path in files.unused:
+        error = Refused("missing-image", "there is no image volume for these labels")
+        gathered.refuse(volume_name(path), path, error)
     return ReadResult(gathered.records, folder.rejects + gathered.rejects, frozenset(gathered.incomplete))
 
 
@@ -84,20 +84,40 @@ def _checked_labels(labels: Mapping[int | str, str] | None) -> dict[int, str]:
         raise UsageError("labels must map whole numbers to names", got=labels, expected="{1: nodule}") from error
 
 
-def _label_files(images: str, annotations: str, suffix: str) -> dict[str, str]:
-    """Addresses of label volumes by the name of the volume that they belong to."""
-    fs, path = storage.open_fs(annotations)
-    if fs.isfile(path):
-        return {volume_name(annotations).removesuffix(suffix): annotations}
-    if not suffix and storage.open_fs(images)[1].rstrip("/") == path.rstrip("/"):
-        raise UsageError(
-            "images and labels lie in one folder and nothing tells them apart",
-            where=images,
-            remedy="reader.suffix=_seg",
-        )
-    listing = Listing(annotations)
-    paths = [path for path in listing.files if path.lower().endswith(SUFFIXES) and volume_name(path).endswith(suffix)]
-    return {volume_name(path).removesuffix(suffix): listing.uri(path) for path in paths}
+class _LabelFiles:
+    """The label volumes of ``annotations`` by what they are called and where they lie; each is used once."""
+
+    def __init__(self, images: str, annotations: str, suffix: str) -> None:
+        fs, path = storage.open_fs(annotations)
+        if fs.isfile(path):
+            self.unused = {posixpath.basename(path): annotations}
+        elif not suffix and storage.open_fs(images)[1].rstrip("/") == path.rstrip("/"):
+            what = "images and labels lie in one folder: nothing tells them apart"
+            raise UsageError(what, where=images, remedy="reader.suffix=_seg")
+        else:
+            listing = Listing(annotations)
+            self.unused = {p: listing.uri(p) for p in listing.files if p.lower().endswith(SUFFIXES)}
+            self.unused = {p: uri for p, uri in self.unused.items() if volume_name(p).endswith(suffix)}
+        self._named: dict[str, list[str]] = defaultdict(list)
+        self._beside: dict[str, list[str]] = defaultdict(list)
+        for found in self.unused:
+            self._named[volume_name(found).removesuffix(suffix)].append(found)
+            self._beside[posixpath.dirname(found)].append(found)
+
+    def take(self, entry: VolumeEntry) -> tuple[str, str]:
+        """The path, relative to ``annotations``, and the address of a volume's labels.
+
+        Raises:
+            Refused: (missing-image) there are none, or several could be meant.
+        """
+        named = [*self._named[entry.short_name], *(self._named[entry.name] if entry.name != entry.short_name else [])]
+        same = [path for path in named if posixpath.dirname(path) == entry.folder]
+        alone = self._beside[entry.folder] if entry.folder else []
+        found = next((paths for paths in (same, named, alone) if paths), [])
+        if len(found) != 1 or found[0] not in self.unused:
+            got = ", ".join(found[:3]) or "none"
+            raise Refused("missing-image", f"one label volume of {entry.name!r} is expected, there is: {got}")
+        return found[0], self.unused.pop(found[0])
 
 
 def _read(path: str, entry: VolumeEntry, names: dict[int, str]) -> tuple[np.ndarray, dict[int, str]]:

@@ -16,7 +16,7 @@ from medclm.data.volume_series import read_series_header
 from medclm.data.volumes import SliceFile
 from medclm.errors import MedclmError
 
-_NO_SLICES = (".raw", ".zraw", ".gz", ".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".pdf", ".png", ".jpg", ".yaml", ".zip")
+_NO_SLICES = (".raw", ".zraw", ".gz", ".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".pdf", ".png", ".jpg", ".zip")
 """Endings of files that are no slice of a DICOM series, lower case."""
 
 
@@ -27,12 +27,14 @@ class VolumeEntry:
     Args:
         name: the short name where no other volume has it, else the path with "-" for "/"; image ids begin with it.
         short_name: the file's name without its endings, or the folder's name.
+        folder: relative to the image folder, where the file or the folder of the series lies.
         address: ``Source.volume`` of its slices.
         series_uid: of a DICOM series, else "".
     """
 
     name: str
     short_name: str
+    folder: str
     address: str
     grid: Grid
     slices: tuple[SliceFile, ...]
@@ -117,15 +119,15 @@ class VolumeFolder:
         grid = read_grid(address)
         slices = tuple(SliceFile(address, k) for k in range(len(grid)))
         patient_id = name if name == short else posixpath.dirname(path)
-        return VolumeEntry(name, short, address, grid, slices, self._modality, patient_id)
+        return VolumeEntry(name, short, posixpath.dirname(path), address, grid, slices, self._modality, patient_id)
 
     def _series(self, path: str, name: str) -> VolumeEntry:
         address = self._listing.uri(path) if path else self._listing.folder
         found = read_series_header(address)
         modality, patient_id = found.modality or self._modality, found.patient_id or found.study_id or name
         return VolumeEntry(
-            name, self._short[path], address, found.grid, found.slices, modality, patient_id, found.study_id,
-            found.series_uid,
+            name, self._short[path], posixpath.dirname(path), address, found.grid, found.slices, modality, patient_id,
+            found.study_id, found.series_uid,
         )  # fmt: skip
 
 
