@@ -83,7 +83,7 @@ def settings(folder: Path, out: Path, segmenter: str):
         segmenter=segmenter,
         dataset="bench",
         batch_size=8,
-        shard_rows=32,
+        shard_rows=40,
         annotator_actors=2,
     )
 

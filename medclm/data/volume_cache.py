@@ -15,7 +15,7 @@ from medclm import storage
 from medclm.data.volume_files import read_volume
 from medclm.data.volumes import Volume
 
-MAX_BYTES = 1 << 30
+MAX_BYTES = 1 << 29
 _CHANGED = ("mtime", "ETag", "etag", "LastModified", "updated", "created")
 """What fsspec's file systems say of a file that tells two versions of it apart."""
 

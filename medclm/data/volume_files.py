@@ -128,7 +128,7 @@ def inflated(data: bytes, length: int, whole: bool = False) -> bytes:
 
 @contextmanager
 def _damaged(where: str) -> Iterator[None]:
-    """Turn what the libraries raise over broken files into the error a user sees."""
+    """Turn what the libraries raise over broken files into the error a user sees; our own errors get their place."""
     import nrrd
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
@@ -138,6 +138,10 @@ def _damaged(where: str) -> Iterator[None]:
     values = (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError, ArithmeticError)
     try:
         yield
+    except MedclmError as error:
+        if error.details["where"] is None:
+            raise MedclmError(error.what, **{**error.details, "where": where}) from error  # type: ignore[arg-type]
+        raise
     except (*libraries, *values, np.linalg.LinAlgError, OSError, EOFError, zlib.error) as error:
         raise MedclmError(
             "the volume file is cut off or damaged",

@@ -45,38 +45,49 @@ class Series:
     series_uid: str
 
 
-def read_series_header(folder: str) -> Series:
-    """The DICOM series that lies alone in a folder (not in folders below it). Files that are no
-    DICOM images are passed over.
+def find_series(folder: str) -> Series | None:
+    """The DICOM series that lies alone in a folder (not in folders below it); None where it holds no DICOM image.
 
     Args:
-        folder: any fsspec address.
+        folder: any fsspec address; files that are no DICOM images are passed over.
 
     Raises:
-        MedclmError: there are fewer than two slices, slices of several series, of several sizes or not parallel, two
-            slices in one place, or steps that differ (a slice is missing).
+        MedclmError: there is one slice only, slices of several series, of several sizes or not parallel, two slices in
+            one place, or steps that differ (a slice is missing).
     """
-    found = [entry for entries in in_threads(_frames, storage.list_files(folder)) for entry in entries]
-    if len(found) < 2:
-        raise _fault(folder, "there is no volume", "two slices or more of a series", f"{len(found)} slices")
+    found = [frame for frames in in_threads(_frames, storage.list_files(folder)) for frame in frames]
+    if not found:
+        return None
+    if len(found) == 1:
+        raise _fault(folder, "there is no volume", "two slices or more of a series", "one slice")
     for what, key in (("series", "SeriesInstanceUID"), ("sizes", "size")):
-        kinds = sorted({str(entry.facts[key]) for entry in found})
+        kinds = sorted({str(frame.facts[key]) for frame in found})
         if len(kinds) > 1:
-            raise _fault(folder, f"slices of several {what} lie in one folder", "one series a folder", kinds[:4])
-    unplaced = [entry.slice.uri for entry in found if entry.plane is None]
-    if unplaced:
-        raise _fault(folder, "a slice does not say where it lies in the patient", "a position", unplaced[0])
-    planes = {id(entry): entry.plane for entry in found}
-    normal = found[0].plane.axes[2]  # type: ignore[union-attr]
-    found.sort(key=lambda entry: float(np.array(planes[id(entry)].position_mm) @ normal))  # type: ignore[union-attr]
-    facts = found[0].facts
+            raise _fault(folder, f"slices of several {what} lie in one folder", "one", len(kinds))
+    placed = [(frame.plane, frame.slice) for frame in found if frame.plane is not None]
+    if len(placed) < len(found):
+        got = next(frame.slice.uri for frame in found if frame.plane is None)
+        raise _fault(folder, "a slice does not say where it lies in the patient", "a position", got)
+    normal, facts = placed[0][0].axes[2], found[0].facts
+    placed.sort(key=lambda entry: float(np.array(entry[0].position_mm) @ normal))
     rows, cols = facts["size"]
-    affine = _affine(folder, [entry.plane for entry in found if entry.plane is not None])
+    affine = _affine(folder, [plane for plane, _ in placed])
     return Series(
-        grid_of((cols, rows, len(found)), affine, (0, 0, 0)),
-        tuple(entry.slice for entry in found),
-        facts["Modality"], facts["PatientID"], facts["StudyInstanceUID"], facts["SeriesInstanceUID"],
-    )  # fmt: skip
+        grid=grid_of((cols, rows, len(placed)), affine, (0, 0, 0)),
+        slices=tuple(where for _, where in placed),
+        modality=facts["Modality"],
+        patient_id=facts["PatientID"],
+        study_id=facts["StudyInstanceUID"],
+        series_uid=facts["SeriesInstanceUID"],
+    )
+
+
+def read_series_header(folder: str) -> Series:
+    """As :func:`find_series`; a folder without a DICOM image is an error too."""
+    series = find_series(folder)
+    if series is None:
+        raise _fault(folder, "there is no volume", "two slices or more of a series", "no DICOM image")
+    return series
 
 
 def read_series(folder: str) -> Volume:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medclm.data.volume_series import read_series, read_series_header
+from medclm.data.volume_series import find_series, read_series, read_series_header
 from medclm.errors import MedclmError
 from tests.data.readers import dicom_files as files
 
@@ -66,6 +66,7 @@ def test_faults_of_a_series(tmp_path, fault, message):
         read_series_header(str(tmp_path))
     assert caught.value.details["where"] == str(tmp_path)
     assert "one series a folder" in caught.value.details["remedy"]
+    assert "1.2.77" not in str(caught.value), "rejects are published, UIDs are not"
 
 
 def test_steps_are_named(tmp_path):
@@ -73,6 +74,13 @@ def test_steps_are_named(tmp_path):
     with pytest.raises(MedclmError) as caught:
         read_series_header(str(tmp_path))
     assert caught.value.details["got"] == "steps of 5.00 to 10.00 mm"
+
+
+def test_a_folder_without_slices(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    assert find_series(str(tmp_path)) is None
+    with pytest.raises(MedclmError, match="no volume"):
+        read_series(str(tmp_path))
 
 
 def test_one_slice_and_a_damaged_one(tmp_path):

@@ -72,8 +72,7 @@ def read_label_volumes(
         except Refused as error:
             gathered.refuse(entry.name, where, error)
     for path in files.unused:
-        error = Refused("missing-image", "there is no image volume for these labels")
-        gathered.refuse(volume_name(path), path, error)
+        gathered.refuse(volume_name(path), path, Refused("missing-image", "there is no image volume for these labels"))
     return ReadResult(gathered.records, folder.rejects + gathered.rejects, frozenset(gathered.incomplete))
 
 
@@ -164,13 +163,15 @@ class _Gathered:
         """Adds the records of one volume."""
         skipped, of_lesions = 0, any(value and name and not _organ(name) for value, name in names.items())
         for k, labels in enumerate(voxels):
-            findings = list(_findings(labels, names, entry.image_id(k)))
-            unknown = sorted({int(v) for v in np.unique(labels)} - names.keys() - {0})
+            present = {int(v) for v in np.unique(labels) if v} if labels.any() else set()
+            here = {value: names[value] for value in sorted(present & names.keys()) if names[value]}
+            findings = list(_findings(labels, here, entry.image_id(k)))
+            unknown = sorted(present - names.keys())
             if not findings and not unknown:
                 skipped += 1
                 if not self.every or (skipped - 1) % self.every:
                     continue
-            organs = _organs(labels, names)
+            organs = _organs(labels, here)
             self.records.append(entry.record(k, self.dataset, READER, findings, organs))
             if unknown or not of_lesions:
                 self.incomplete.add(entry.image_id(k))
@@ -180,12 +181,15 @@ class _Gathered:
 
 
 def _findings(labels: np.ndarray, names: dict[int, str], image_id: str) -> Iterator[Finding]:
-    """Each connected part (8 neighbours) of a value that is no organ, numbered by value, then by first pixel."""
+    """Each connected part (8 neighbours) of a value that is no organ, numbered by value, then by first pixel.
+
+    ``names`` are of the values on this slice, in order.
+    """
     from scipy.ndimage import find_objects, label
 
     number = 0
-    for value, name in sorted(names.items()):
-        if value == 0 or not name or _organ(name):
+    for value, name in names.items():
+        if _organ(name):
             continue
         parts, _ = label(labels == value, structure=np.ones((3, 3)))
         for n, (rows, cols) in enumerate(find_objects(parts), start=1):
@@ -204,12 +208,11 @@ def _organs(labels: np.ndarray, names: dict[int, str]) -> Iterator[Organ]:
     """The organs among the values; several values of one organ are united."""
     values: dict[str, list[int]] = {}
     for value, name in names.items():
-        if value and name and (organ := _organ(name)):
+        if organ := _organ(name):
             values.setdefault(organ, []).append(value)
     for organ, members in sorted(values.items()):
         mask = np.isin(labels, members)
-        if mask.any():
-            yield Organ(
-                name=organ, side=anatomy.organs()[organ].side, box_xyxy=boxes.box_from_mask(mask),
-                area_px=int(mask.sum()), rle=boxes.encode_rle(mask), source=READER,
-            )  # type: ignore[arg-type]  # fmt: skip
+        yield Organ(
+            name=organ, side=anatomy.organs()[organ].side, box_xyxy=boxes.box_from_mask(mask),
+            area_px=int(mask.sum()), rle=boxes.encode_rle(mask), source=READER,
+        )  # type: ignore[arg-type]  # fmt: skip

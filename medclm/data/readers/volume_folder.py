@@ -12,7 +12,7 @@ from medclm.data.readers.base import Listing
 from medclm.data.records import Finding, Organ, Record, Source
 from medclm.data.rejects import Reject
 from medclm.data.volume_files import SUFFIXES, read_grid
-from medclm.data.volume_series import read_series_header
+from medclm.data.volume_series import find_series
 from medclm.data.volumes import SliceFile
 from medclm.errors import MedclmError
 
@@ -110,9 +110,12 @@ class VolumeFolder:
             short = self._short[path]
             name = short if times[short] == 1 else "-".join([*posixpath.dirname(path).split("/"), short]).strip("-")
             try:
-                yield self._file(path, name) if path in self._files else self._series(path, name)
+                entry = self._file(path, name) if path in self._files else self._series(path, name)
             except MedclmError as error:
                 self.rejects.append(Reject(image_id=name, where=path, reason="unreadable-image", detail=str(error)))
+                continue
+            if entry is not None:
+                yield entry
 
     def _file(self, path: str, name: str) -> VolumeEntry:
         address, short = self._listing.uri(path), self._short[path]
@@ -121,9 +124,11 @@ class VolumeFolder:
         patient_id = name if name == short else posixpath.dirname(path)
         return VolumeEntry(name, short, posixpath.dirname(path), address, grid, slices, self._modality, patient_id)
 
-    def _series(self, path: str, name: str) -> VolumeEntry:
+    def _series(self, path: str, name: str) -> VolumeEntry | None:
         address = self._listing.uri(path) if path else self._listing.folder
-        found = read_series_header(address)
+        found = find_series(address)
+        if found is None:
+            return None
         modality, patient_id = found.modality or self._modality, found.patient_id or found.study_id or name
         return VolumeEntry(
             name, self._short[path], posixpath.dirname(path), address, found.grid, found.slices, modality, patient_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -25,10 +27,10 @@ LABELS[3, 2, 0] = 1
 def write(tmp_path):
     """Writes volume ``a`` and its labels, and reads them."""
 
-    def _write(labels=LABELS, lps=arrays.LPS, ending=".nii.gz", **options):
+    def _write(values=LABELS, lps=arrays.LPS, ending=".nii.gz", **options):
         arrays.nifti(tmp_path / "images" / "a.nii.gz")
         writer = arrays.write_nrrd if ending == ".nrrd" else arrays.nifti
-        writer(tmp_path / "labels" / f"a{ending}", labels, lps, **options.pop("header", {}))
+        writer(tmp_path / "labels" / f"a{ending}", values, lps, **options.pop("header", {}))
         return read_label_volumes(
             f"{tmp_path}/images", f"{tmp_path}/labels", "toy", **{"labels": NODULE, "every": 1, **options}
         )
@@ -167,9 +169,15 @@ def test_a_slice_reaches_the_display_with_its_mask(tmp_path):
     assert len(decoded.record.source.sha256) == 64
 
 
-@pytest.mark.parametrize(
-    "options", [{"every": -1}, {"every": "2"}, {"labels": {"one": "nodule"}}, {"labels": "nodule"}]
-)
+def test_the_modality_that_the_file_does_not_say_chooses_the_window(write):
+    assert decode_record(write(modality="CT").records[0], "brain").window.name == "brain"
+    assert decode_record(write().records[0], "brain").window.name == ""
+
+
+WRONG = [{"every": -1}, {"every": "2"}, {"labels": {"one": "nodule"}}, {"labels": "nodule"}]
+
+
+@pytest.mark.parametrize("options", WRONG)
 def test_wrong_options(write, options):
     with pytest.raises(UsageError):
         write(**options)
@@ -186,3 +194,21 @@ def test_it_is_a_format(tmp_path, write):
     write()
     found = readers.read("label-volume", f"{tmp_path}/images", f"{tmp_path}/labels", "toy", {"labels": NODULE})
     assert len(found.records) == 2
+
+
+def test_real_organs_on_a_real_series(real_data, tmp_path):
+    """TotalSegmentator's names are in the file; the CT is stored as displayed, its labels upside down."""
+    root = real_data("totalsegmentator-ref")
+    labels = str(root / "example_seg_dicom.nii.gz")
+    shutil.copytree(root / "example_ct_dicom", tmp_path / "images" / "example_seg_dicom")
+    result = read_label_volumes(f"{tmp_path}/images", labels, "ts", every=10)
+    assert result.rejects == []
+    assert [record.image_id[-5:] for record in result.records] == ["-0000", "-0010"]
+    assert result.incomplete == {record.image_id for record in result.records}
+    organs = {organ.name: organ for organ in result.records[1].organs}
+    x1, _, x2, _ = organs["liver"].box_xyxy
+    assert (x1 + x2) / 2 < 256, "the patient's right"
+    assert organs["spleen"].box_xyxy[0] > 256
+    decoded = decode_record(result.records[1], "auto")
+    assert decoded.window.name == ""
+    assert 60 < decoded.values[boxes.decode_rle(organs["liver"].rle, (512, 512))].mean() < 120

@@ -50,7 +50,7 @@ def test_boxes_are_clipped_to_the_picture():
     st.sampled_from([1, -1]), st.floats(-0.3, 0.3),
 )  # fmt: skip
 def test_boxes_hold_the_voxels_of_the_sphere(center_ijk, radius, angle, axis, direction, shear):
-    """On turned, flipped and sheared grids: every voxel centre inside the sphere is in its slice's box, none beside it."""
+    """On turned, flipped and sheared grids: every voxel centre inside the sphere is in its slice's box."""
     c, s = np.cos(angle), np.sin(angle)
     turn = np.eye(3)
     others = [n for n in range(3) if n != axis]

@@ -24,6 +24,7 @@ def test_files_and_series(tmp_path):
     for k in range(3):
         files.save(files.ct_slice(k), tmp_path / "scan" / f"1.2.{k}")
     (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "LICENSE").write_text("without an ending, as slices often are")
     found = list(VolumeFolder(str(tmp_path), "MR"))
     assert [(v.name, v.patient_id, v.modality, v.study_id, len(v.slices)) for v in found] == [
         ("b", "b", "MR", "", 2),
