@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from medclm.data.grid import Grid
 from medclm.data.picture import Picture
+
+AIR_HU = -900.0
+"""Air is at -1000 HU; scanners and interpolation leave it near that."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,18 @@ class Volume:
             self._in_units(self.stored[k]),
             self.file_format,
             bits=8 * self.stored.dtype.itemsize,
-            modality=self.modality,
+            modality=self.modality or ("CT" if self._has_air else ""),
             plane=self.grid.plane,
             spacing_mm=self.grid.spacing_mm,
             rescaled=self._is_rescaled or self.stored.dtype.kind != "u",
             orientation=self.grid.orientation,
             notes=() if known else ("the file does not say how the volume lies in the patient",),
         )
+
+    @cached_property
+    def _has_air(self) -> bool:
+        """Whether values go down to air in Hounsfield units: no other modality's do, so the volume is CT."""
+        return bool(len(self)) and float(self.stored.min()) * self.slope + self.intercept <= AIR_HU
 
     @property
     def _is_rescaled(self) -> bool:

@@ -28,6 +28,14 @@ def test_a_slice_by_hand():
     assert render(picture, "brain")[1] == CT_WINDOWS["brain"]
 
 
+def test_a_file_without_a_modality_is_ct_where_it_goes_down_to_air():
+    grid = grid_of(SIZE, LPS, (0, 0, 0))
+    stored = VALUES.transpose(2, 1, 0)
+    assert Volume(stored, grid, "nifti", 1.0, -1000.0).picture(0).modality == "CT"
+    assert Volume(stored, grid, "nifti", 1.0, -800.0).picture(0).modality == ""
+    assert Volume(stored, grid, "nifti", 1.0, -1000.0, "PT").picture(0).modality == "PT"
+
+
 def test_a_volume_that_does_not_say_how_it_lies_is_left_as_it_is():
     picture = Volume(VALUES.transpose(2, 1, 0), grid_of(SIZE, None, (1, 1, 1)), "nrrd").picture(0)
     assert (picture.plane, picture.display) == ("", None)
