@@ -35,6 +35,9 @@ from medclm.data.records import BoxXyxy
 MIN_CHARACTERS = 5
 """Fewer characters are a side marker ("L", "R", "pa"), not a name or a number."""
 
+SMALL_PX, MIN_CHARACTERS_SMALL = 200, 8
+"""In a picture with a side shorter than this a row of few small marks is mostly chance: a line needs more of them."""
+
 MAX_SIDE = 1024
 """Larger pictures are averaged down by a whole number until their longer side is at most this, in pixels."""
 
@@ -75,7 +78,7 @@ class Glyphs:
 
 
 def text_lines(shown: np.ndarray) -> list[BoxXyxy]:
-    """Boxes of the lines of text of at least :data:`MIN_CHARACTERS` characters, from top to bottom.
+    """Boxes of the lines of text of at least :data:`MIN_CHARACTERS` characters (small pictures: more), from the top.
 
     Args:
         shown: (H, W) or (H, W, 3) uint8, as displayed. Of a colour picture the brightest channel counts.
@@ -86,10 +89,11 @@ def text_lines(shown: np.ndarray) -> list[BoxXyxy]:
     """
     grey = shown if shown.ndim == 2 else shown.max(axis=2)
     step = max(1, -(-max(grey.shape) // MAX_SIDE))
+    least = MIN_CHARACTERS if min(grey.shape) >= SMALL_PX else MIN_CHARACTERS_SMALL
     boxes: list[BoxXyxy] = []
     for mask, values in _strokes(_reduced(grey, step)):
         for line in _rows(_glyphs(mask, values)):
-            if _is_text(line):
+            if _is_text(line, least):
                 x1, y1, x2, y2 = line.x1.min(), line.y1.min(), line.x2.max(), line.y2.max()
                 boxes = _joined(boxes, (float(x1 * step), float(y1 * step), float(x2 * step), float(y2 * step)))
     return sorted(boxes, key=lambda box: (box[1], box[0]))
@@ -185,7 +189,7 @@ def _level(edge: np.ndarray, slack: int) -> tuple[np.ndarray, np.ndarray]:
     return order[first], order[first + 1 + nth]
 
 
-def _is_text(line: Glyphs) -> bool:
+def _is_text(line: Glyphs, least: int) -> bool:
     """Whether a chain has enough characters, straight edges, regular distances and one grey value near the extreme."""
     height, width = line.y2 - line.y1, line.x2 - line.x1
     cap = float(np.quantile(height, 0.8))
@@ -195,7 +199,7 @@ def _is_text(line: Glyphs) -> bool:
     high = height >= 0.85 * cap
     characters = np.maximum(1, np.round(width / (0.8 * cap))).sum()
     return bool(
-        characters >= MIN_CHARACTERS
+        characters >= least
         and _aligned(line.y2, slack) >= (0.7 if len(line) >= 6 else 0.8)
         and _aligned(line.y1[high], slack) >= 0.6
         and high.mean() >= 0.35
