@@ -30,6 +30,7 @@ class _Writer(ExitStack):
         self.target = target
 
     def add(self, split: str, record: Record, question: Question) -> None:
+        """Takes one question of one row; every format writes it its own way."""
         raise NotImplementedError
 
     def save(self, found: list[Picture]) -> list[str]:

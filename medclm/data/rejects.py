@@ -24,12 +24,9 @@ RejectReason = Literal[
     "crowd",
     "bad-row",
     "no-geometry",
-    "outvoted",
     # decoding
-    "truncated-image",
     "unreadable-image",
     "size-mismatch",
-    "flipped",
     "burned-in-text",
     # later steps
     "segmenter-failed",

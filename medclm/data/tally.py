@@ -41,6 +41,7 @@ class Tally:
     patients: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def add(self, record: Record) -> None:
+        """Counts one row."""
         split = record.split or "none"
         self.splits[split].update(images=1, findings=len(record.findings), questions=len(record.questions))
         self.patients[record.patient_id].add(split)

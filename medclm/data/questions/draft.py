@@ -55,6 +55,7 @@ class Catalogue:
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Catalogue:
+        """What the given records, as planned and not yet linked, hold in all."""
         labels: set[str] = set()
         views: set[str] = set()
         attributes: dict[str, set[str]] = {}

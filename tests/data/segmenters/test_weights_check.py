@@ -10,10 +10,10 @@ EXTRAS = {"torchxrayvision": "torchxrayvision", "totalsegmentator": "totalsegmen
 
 
 def test_what_is_there_passes(tmp_path):
-    need_package("x", "numpy", "pip install numpy")
     (tmp_path / "weights").write_bytes(b"1")
-    need_weights("x", tmp_path / "weights", "fetch")
-    need_weights("x", tmp_path, "fetch")
+    assert need_package("x", "numpy", "pip install numpy") is None
+    assert need_weights("x", tmp_path / "weights", "fetch") is None
+    assert need_weights("x", tmp_path, "fetch") is None
 
 
 def test_what_is_missing_names_the_command(tmp_path):
