@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Out = Annotated[Path, typer.Option("--out", help="Directory to write.")]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings as dotted key=value; they win over --config.")]
+
+
+class Mode(StrEnum):
+    reason = "reason"
+    answer = "answer"
 
 
 def finish(summary: dict, json: bool, title: str, then: str) -> None:

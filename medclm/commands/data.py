@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medclm import terminal
-from medclm.cli_options import Config, Json, Overrides, finish
+from medclm.commands.options import Config, Json, Overrides, finish
 
 data_app = typer.Typer(no_args_is_help=True, help="Build, look at and export question datasets.")
 

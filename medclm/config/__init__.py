@@ -1,0 +1,26 @@
+"""The configuration of every job: pydantic models, read from YAML plus dotted ``key=value`` overrides.
+
+Unknown keys are errors that suggest the right one. Config stops at the door: the command line, the pipeline, the
+launcher and the app unpack it, everything else takes named parameters.
+"""
+
+from medclm.config.build import BuildConfig
+from medclm.config.load import keys, load
+from medclm.config.serve import ServeConfig
+from medclm.config.train import LossConfig, ModelConfig, OptimConfig, ScheduleConfig, TinyConfig, TrainConfig
+from medclm.config.tune import Choice, TuneConfig
+
+__all__ = [
+    "BuildConfig",
+    "Choice",
+    "LossConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "ScheduleConfig",
+    "ServeConfig",
+    "TinyConfig",
+    "TrainConfig",
+    "TuneConfig",
+    "keys",
+    "load",
+]
