@@ -98,3 +98,45 @@ SHARES = BoxCodec(
 )  # fmt: skip
 """LLaVA-1.5's (arXiv 2310.03744: its RefCOCO and Visual Genome rows; shares of the picture). It writes two decimals;
 three (Shikra, arXiv 2306.15195) keep a box within a pixel of a frame of 336."""
+
+BBOX_PIXELS = BoxCodec(
+    "pixel", '{{"bbox_2d": [{x1}, {y1}, {x2}, {y2}]}}',
+    _pattern(r"\d+", r'(?:\{ ?"bbox_2d": ?)?\[', ", ?", r"\]\}?"),
+    '{"bbox_2d": [x1, y1, x2, y2]} in whole pixels of the resized picture',
+)  # fmt: skip
+"""Qwen2.5-VL's (its cookbook ``spatial_understanding``; QwenLM/Qwen3-VL issues 721 and 866: pixels of the picture as
+``smart_resize`` makes it)."""
+
+BBOX_THOUSANDTHS = BoxCodec(
+    "thousandth", BBOX_PIXELS.form, BBOX_PIXELS.pattern,
+    '{"bbox_2d": [x1, y1, x2, y2]} in thousandths of width and height',
+)  # fmt: skip
+"""Qwen3-VL's (its README: relative coordinates from 0 to 1000; issue 1741)."""
+
+BOX_TOKENS = BoxCodec(
+    "thousandth", "<|box_start|>({x1},{y1}),({x2},{y2})<|box_end|>",
+    re.compile(r"(?:<\|box_start\|>)?\((?P<x1>\d+), ?(?P<y1>\d+)\), ?\((?P<x2>\d+), ?(?P<y2>\d+)\)(?:<\|box_end\|>)?"),
+    "<|box_start|>(x1,y1),(x2,y2)<|box_end|> in thousandths of width and height",
+)  # fmt: skip
+"""Qwen2-VL's (arXiv 2409.12191, section 2.2)."""
+
+BOX_TAGS = BoxCodec(
+    "thousandth", "<box>[[{x1}, {y1}, {x2}, {y2}]]</box>",
+    _pattern(r"\d+", r"(?:<box>)? ?\[\[", ", ?", r"\]\](?:</box>)?"),
+    "<box>[[x1, y1, x2, y2]]</box> in thousandths of width and height",
+)  # fmt: skip
+"""InternVL's (its documentation of chat data, "grounding / detection data": 0 to 1000, rounded)."""
+
+BOX_2D = BoxCodec(
+    "thousandth", '{{"box_2d": [{y1}, {x1}, {y2}, {x2}]}}',
+    _pattern(r"\d+", r'(?:\{ ?"box_2d": ?)?\[', ", ?", r"\]\}?", "y1 x1 y2 x2"),
+    '{"box_2d": [y1, x1, y2, x2]} in thousandths of height and width',
+)  # fmt: skip
+"""Google's convention for Gemini and Gemma: y first, 0 to 1000. Gemma 3's report (arXiv 2503.19786) names none."""
+
+LOCATIONS = BoxCodec(
+    "location", "<loc{y1}><loc{x1}><loc{y2}><loc{x2}>",
+    re.compile(r" ?".join(rf"<loc(?P<{name}>\d{{4}})>" for name in ("y1", "x1", "y2", "x2"))),
+    "<locY1><locX1><locY2><locX2>, 1/1024 of height and width, four digits",
+)  # fmt: skip
+"""PaliGemma's (arXiv 2407.07726, section 3.2.5: one of 1,024 bins of the normalised coordinate, y before x)."""

@@ -65,8 +65,8 @@ class Encoder:
         self, processor: Any, family: Family, grid_hw: tuple[int, int] | None = None, cache_bytes: int = 1 << 29
     ) -> None:
         self.processor, self.tokenizer, self.family = processor, processor.tokenizer, family
-        self.image_token_id = processor.image_token_id
-        self._image_token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+        self._image_token = family.image_token(processor)
+        self.image_token_id = self.tokenizer.convert_tokens_to_ids(self._image_token)
         self._templates: dict[int, Template] = {}
         self._pixels: OrderedDict[tuple, Seen] = OrderedDict()
         self._texts: OrderedDict[tuple, tuple[list[int], list[int]]] = OrderedDict()
@@ -173,7 +173,7 @@ class Encoder:
         """
         import PIL.Image
 
-        found = self.processor.image_processor([[PIL.Image.fromarray(picture)]], return_tensors="pt")
+        found = self.family.process(self.processor, PIL.Image.fromarray(picture))
         text, frame = self.family.image_text(self.processor, found), self._frame(picture.shape[:2])
         seen = Seen(_wanted(found, self.family.tensors), text, frame, text.count(self._image_token))
         if seen.tokens < frame.skip + frame.grid_hw[0] * frame.grid_hw[1]:

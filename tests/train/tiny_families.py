@@ -80,12 +80,174 @@ def llava(tower: str = "clip_vision_model", kind: str = "Llava") -> tuple[Any, A
     return getattr(hf, f"{kind}ForConditionalGeneration")(config), processor
 
 
+def idefics3() -> tuple[Any, Any]:
+    import transformers as hf
+
+    special = [*SPECIAL, "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<row_1_col_1>"]
+    tokenizer = tokenizer_of(special, image_token="<image>")
+    edge = {"longest_edge": 56}
+    images = hf.Idefics3ImageProcessor(size=edge, max_image_size=edge)
+    processor = hf.Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=CHAT.replace("IMAGE", "<image>"))
+    config = hf.Idefics3Config(
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+        vision_config=VISION,
+        text_config={**_text(tokenizer), "model_type": "llama"},
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return hf.Idefics3ForConditionalGeneration(config), processor
+
+
+def smolvlm() -> tuple[Any, Any]:
+    from medclm.train.tiny import TinySize, tiny_model, tiny_processor, train_tokenizer
+    from medclm.train.views import training_text
+    from tests.train.conftest import TINY
+
+    size = TinySize(**TINY)
+    texts = [training_text(question) for n in range(4) for question in make_record(n).questions]
+    processor = tiny_processor(train_tokenizer(texts, size), size)
+    return tiny_model(processor.tokenizer, size), processor
+
+
+def onevision() -> tuple[Any, Any]:
+    import transformers as hf
+
+    tokenizer = tokenizer_of([*SPECIAL, "<video>"], image_token="<image>", video_token="<video>")
+    square = {"height": 56, "width": 56}
+    pinpoints = [[56, 56], [56, 112], [112, 56], [112, 112]]
+    processor = hf.LlavaOnevisionProcessor(
+        hf.LlavaOnevisionImageProcessor(size=square, image_grid_pinpoints=pinpoints),
+        tokenizer,
+        hf.LlavaOnevisionVideoProcessor(size=square),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=CHAT.replace("IMAGE", "<image>"),
+    )
+    config = hf.LlavaOnevisionConfig(
+        vision_config={**VISION, "model_type": "siglip_vision_model"},
+        text_config={**_text(tokenizer), "model_type": "qwen2"},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=pinpoints,
+        vision_feature_layer=-1,
+    )
+    return hf.LlavaOnevisionForConditionalGeneration(config), processor
+
+
+def qwen(kind: str) -> tuple[Any, Any]:
+    """``kind``: Qwen2VL, Qwen2_5_VL or Qwen3VL."""
+    import transformers as hf
+
+    marks = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|box_start|>", "<|box_end|>"]
+    tokenizer = tokenizer_of([*SPECIAL[:3], *marks])
+    patch = 16 if kind == "Qwen3VL" else 14
+    videos = hf.Qwen3VLVideoProcessor if kind == "Qwen3VL" else hf.Qwen2VLVideoProcessor
+    processor = getattr(hf, f"{kind}Processor")(
+        hf.Qwen2VLImageProcessor(patch_size=patch, size={"shortest_edge": 56 * 56, "longest_edge": 120 * 120}),
+        tokenizer,
+        videos(),
+        chat_template=CHAT.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+    vision = {
+        "Qwen2VL": {"embed_dim": 16, "hidden_size": 16, "mlp_ratio": 2, "depth": 2},
+        "Qwen2_5_VL": {"hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 32, "depth": 2,
+                       "fullatt_block_indexes": [1], "window_size": 56},
+        "Qwen3VL": {"hidden_size": 16, "out_hidden_size": 16, "intermediate_size": 32, "depth": 2,
+                    "deepstack_visual_indexes": [0], "num_position_embeddings": 16},
+    }[kind]  # fmt: skip
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 0] if kind != "Qwen3VL" else [2, 1, 1], "rope_theta": 1e4}
+    head = {"head_dim": 8} if kind == "Qwen3VL" else {}
+    config = getattr(hf, f"{kind}Config")(
+        vision_config={**vision, "num_heads": 2, "patch_size": patch, "initializer_range": 0.2},
+        text_config=_text(tokenizer, rope_parameters=rope, **head),
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    )
+    return getattr(hf, f"{kind}ForConditionalGeneration")(config), processor
+
+
+def internvl() -> tuple[Any, Any]:
+    import transformers as hf
+
+    named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
+             "video_token": "<video>"}  # fmt: skip
+    tokenizer = tokenizer_of([*SPECIAL[:3], *named.values(), "<box>", "</box>"], **named)
+    processor = hf.InternVLProcessor(
+        hf.GotOcr2ImageProcessor(size={"height": 56, "width": 56}, crop_to_patches=True, max_patches=4),
+        tokenizer,
+        hf.InternVLVideoProcessor(size={"height": 56, "width": 56}),
+        image_seq_length=4,
+        chat_template=CHAT.replace("IMAGE", "<IMG_CONTEXT>"),
+    )
+    config = hf.InternVLConfig(
+        vision_config=VISION,
+        text_config={**_text(tokenizer), "model_type": "qwen2"},
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+    )
+    return hf.InternVLForConditionalGeneration(config), processor
+
+
+def gemma3() -> tuple[Any, Any]:
+    import transformers as hf
+
+    named = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+    tokenizer = tokenizer_of([*SPECIAL[:3], *named.values()], **named)
+    processor = hf.Gemma3Processor(
+        hf.Gemma3ImageProcessor(size={"height": 56, "width": 56}),
+        tokenizer,
+        CHAT.replace("IMAGE", "<start_of_image>"),
+        image_seq_length=4,
+    )
+    text = _text(tokenizer, head_dim=8, sliding_window=24, query_pre_attn_scalar=8,
+                 layer_types=["sliding_attention", "full_attention", "sliding_attention"])  # fmt: skip
+    config = hf.Gemma3Config(
+        vision_config={**VISION, "vision_use_head": False},
+        text_config=text,
+        mm_tokens_per_image=4,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image_soft_token>"),
+        boi_token_index=tokenizer.convert_tokens_to_ids("<start_of_image>"),
+        eoi_token_index=tokenizer.convert_tokens_to_ids("<end_of_image>"),
+    )
+    return hf.Gemma3ForConditionalGeneration(config), processor
+
+
+def paligemma() -> tuple[Any, Any]:
+    import transformers as hf
+
+    tokenizer = tokenizer_of(SPECIAL, image_token="<image>")
+    images = hf.SiglipImageProcessor(size={"height": 56, "width": 56})
+    images.image_seq_length = 16
+    processor = hf.PaliGemmaProcessor(images, tokenizer)
+    config = hf.PaliGemmaConfig(
+        vision_config={**VISION, "model_type": "siglip_vision_model", "vision_use_head": False},
+        text_config={**_text(tokenizer, head_dim=8), "model_type": "gemma"},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        hidden_size=16,
+        projection_dim=16,
+        vocab_size=len(tokenizer),
+    )
+    return hf.PaliGemmaForConditionalGeneration(config), processor
+
+
 MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "smolvlm": smolvlm,
+    "idefics3": idefics3,
     "llava-clip": llava,
     "llava-siglip": lambda: llava("siglip_vision_model"),
     "llava-dinov2": lambda: llava("dinov2"),
     "vipllava": lambda: llava(kind="VipLlava"),
+    "llava_onevision": onevision,
+    "qwen2_vl": lambda: qwen("Qwen2VL"),
+    "qwen2_5_vl": lambda: qwen("Qwen2_5_VL"),
+    "qwen3_vl": lambda: qwen("Qwen3VL"),
+    "internvl": internvl,
+    "gemma3": gemma3,
+    "paligemma": paligemma,
 }
+"""By name, a function that makes (model, processor)."""
 
 
 def write(name: str, out: Path) -> Path:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from medclm.errors import MedclmError
 from medclm.train.families.base import Family, Frame, Part, bind
+from medclm.train.families.gemma import GEMMA3, PALIGEMMA
 from medclm.train.families.idefics import IDEFICS3
+from medclm.train.families.internvl import INTERNVL
 from medclm.train.families.llava import LLAVA
+from medclm.train.families.onevision import LLAVA_ONEVISION
+from medclm.train.families.qwen import QWEN2_5_VL, QWEN2_VL, QWEN3_VL
 
 __all__ = ["FAMILIES", "Family", "Frame", "Part", "bind", "family_of"]
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (IDEFICS3, LLAVA)}
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        IDEFICS3, LLAVA, LLAVA_ONEVISION, QWEN2_VL, QWEN2_5_VL, QWEN3_VL, INTERNVL, GEMMA3, PALIGEMMA,
+    )
+}  # fmt: skip
 """By name."""
 
 

@@ -48,7 +48,9 @@ class Family:
         prepare: sets the processor up for one view of the whole picture, in place.
         frames: for a prepared processor, the function from a picture's size to its :class:`Frame`.
         image_grid: (rows, columns) of image tokens for a model config; None where it depends on the picture.
-        image_text: (processor, what its image processor returned for one picture) to the text that stands for it.
+        process: (processor, PIL picture) to what its image processor makes of it.
+        image_text: (processor, that) to the text that stands for the picture.
+        image_token: the text of one image token, as the model knows it.
         tensors: names of what the image processor returns that the model takes.
         more_inputs: (image_mask (B, L) bool, prompt (B, L) bool) to further inputs (B, L) of the model. ``prompt`` is
             True up to the first token that is learnt.
@@ -68,9 +70,13 @@ class Family:
     prepare: Callable[[Any], None]
     frames: Callable[[Any], Callable[[SizeHw], Frame]]
     image_grid: Callable[[Any], SizeHw | None]
+    process: Callable[[Any, Any], Any] = field(
+        default=lambda processor, picture: processor.image_processor([[picture]], return_tensors="pt")
+    )
     image_text: Callable[[Any, Any], str] = field(
         default=lambda processor, found: processor.replace_image_token(found, 0)
     )
+    image_token: Callable[[Any], str] = field(default=lambda processor: processor.image_token)
     tensors: tuple[str, ...] = ("pixel_values",)
     more_inputs: Callable[[Any, Any], dict[str, Any]] = field(default=lambda image_mask, prompt: {})
     chat: Callable[[Any, int, str, str], str] | None = None
