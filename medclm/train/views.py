@@ -33,6 +33,23 @@ BOX_COLOR = (255, 48, 48)
 
 
 @dataclass(frozen=True)
+class Shown:
+    """One picture of an example.
+
+    Attributes:
+        image_id: names the picture.
+        image: the encoded picture.
+        drawn: boxes to draw on it, pixels of this picture.
+        loc_boxes: where on it attention should go, pixels of this picture; empty where nothing is known.
+    """
+
+    image_id: str
+    image: Image
+    drawn: tuple[BoxXyxy, ...] = ()
+    loc_boxes: tuple[BoxXyxy, ...] = ()
+
+
+@dataclass(frozen=True)
 class Example:
     """One view of one question.
 
@@ -46,6 +63,7 @@ class Example:
         loc_boxes: where attention should go, pixels of the picture; empty where nothing is known.
         domain: ``finding/modality`` (METHOD section 3).
         type: the question's type.
+        earlier: pictures shown before this one, oldest first.
     """
 
     key: str
@@ -61,6 +79,12 @@ class Example:
     stage: Stage
     type: str
     answer: str
+    earlier: tuple[Shown, ...] = ()
+
+    @property
+    def images(self) -> tuple[Shown, ...]:
+        """All pictures in the order in which they are shown; the last is the one that the question is about."""
+        return (*self.earlier, Shown(self.image_id, self.image, self.drawn, self.loc_boxes))
 
 
 @dataclass(frozen=True)
