@@ -1,4 +1,4 @@
-"""`make bench-cluster`: the jobs on several Ray nodes of this machine, with nodes killed under them; writes a JSON file.
+"""`make bench-cluster`: the jobs on several Ray nodes of this machine, nodes killed under them; writes a JSON file.
 
 Each scenario ends in facts that can be wrong: where a stage ran, whether the content is the undisturbed one, how long
 the gap was. ``--quick`` is what the tests run: small, and with a dead node noticed in a second.
@@ -61,7 +61,9 @@ def scenarios(work: Path, results: dict[str, Any]) -> None:
         if not os.environ.get("SKIP"):
             run(results, "data_kill", data_kill, nodes, work)
             run(results, "spill", spill, nodes, work)
-        nodes.kill("gpu-2" if not os.environ.get("SKIP") else "gpu-1")  # training would take a declared GPU for a real one
+        nodes.kill(
+            "gpu-2" if not os.environ.get("SKIP") else "gpu-1"
+        )  # training would take a declared GPU for a real one
         run(results, "train_kill", train_kill, nodes, work)
         run(results, "serve_kill", serve_kill, nodes, work)
 

@@ -91,11 +91,11 @@ def shared_memory_fault(report: NodeReport) -> str:
 
 
 def _versions_of(reports: list[NodeReport]) -> Callable[[NodeReport], str]:
-    first = reports[0].versions if reports else {}
+    first = {name: reports[0].versions.get(name, "") if reports else "" for name in VERSIONS}
 
     def differs(report: NodeReport) -> str:
         own = {name: report.versions.get(name, "") for name in VERSIONS}
-        return ", ".join(f"{n} {v or 'none'} (not {first.get(n)})" for n, v in own.items() if v != first.get(n))
+        return ", ".join(f"{n} {v or 'none'} (not {first[n] or 'none'})" for n, v in own.items() if v != first[n])
 
     return differs
 

@@ -79,7 +79,7 @@ def survey(url: str | None = None, timeout_s: float = 60) -> list[NodeReport]:
             return f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
     facts = [answer(one) for one in [on(node, look) for node in alive]]
-    skews = [_skew(lambda node=node: answer(on(node, time.time))) for node in alive]
+    skews = [_skew(lambda: answer(on(node, time.time))) for node in alive]  # noqa: B023
     faults = _shared(url, alive, on, answer) if url else [""] * len(alive)
     return [_report(*four) for four in zip(alive, facts, skews, faults, strict=True)]
 
@@ -91,7 +91,7 @@ def look() -> dict[str, Any]:
     shared = Path("/dev/shm")
     return {
         "host": socket.gethostname(),
-        "versions": {"python": platform.python_version(), "medclm": _medclm()} | {n: _version(n) for n in VERSIONS[1:3]},
+        "versions": {"python": platform.python_version(), **_versions()},
         "gpu_names": gpu_names(),
         "memory_bytes": psutil.virtual_memory().total,
         "shared_memory_bytes": shutil.disk_usage(shared).total if shared.is_dir() else 0,
@@ -170,14 +170,14 @@ def _report(node: dict[str, Any], facts: Any, skew: tuple[float, float], fault: 
     return NodeReport(**known, **facts, skew_s=skew[0], skew_error_s=skew[1], storage_fault=fault)
 
 
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _medclm() -> str:
+def _versions() -> dict[str, str]:
+    """Of ray and torch as installed, and of the medclm that runs; "" for a package that is not there."""
     from medclm import __version__
 
-    return __version__
+    found = {"medclm": __version__}
+    for name in ("ray", "torch"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    return found

@@ -1,8 +1,8 @@
 """The working directory that travels to a cluster with a job: which files, how big, and a copy of exactly those.
 
 In a git checkout these are the tracked files and the new ones that no .gitignore names; elsewhere everything that no
-.gitignore names but hidden folders, caches and environments. The package ``medclm`` always travels along, so ``python -m medclm.cli`` runs
-there the code that was submitted, whether or not the cluster's Python has a medclm of its own.
+.gitignore names but hidden folders, caches and environments. The package ``medclm`` always travels along, so
+``python -m medclm.cli`` runs there the code that was submitted, whether or not the cluster's Python has a medclm.
 """
 
 from __future__ import annotations
