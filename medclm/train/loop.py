@@ -40,7 +40,8 @@ class Run:
 
 
 def train_worker(settings: dict[str, Any]) -> None:
-    """One worker of a run. ``settings``: config (dict); data, base, tensorboard (paths); board (actor or None)."""
+    """One worker of a run. ``settings``: config (dict); data, base, tensorboard (paths); board (actor or None);
+    start (a checkpoint of another run, or nothing)."""
     import ray.train
 
     from medclm.train import checkpoint, validate
@@ -50,7 +51,10 @@ def train_worker(settings: dict[str, Any]) -> None:
     rows = rows_of(settings)  # read in the background while the model is loaded
     run = prepare(settings)
     config, meter, first = run.config, Meter(), 0
-    if (saved := ray.train.get_checkpoint()) is not None:
+    saved = ray.train.get_checkpoint()
+    if saved is None and settings.get("start"):
+        saved = ray.train.Checkpoint(settings["start"])
+    if saved is not None:
         with saved.as_directory() as folder:
             first, rows.position = checkpoint.load(folder, run.model, run.optimizer)
     log = Log(run)

@@ -26,6 +26,7 @@ class Meter:
         # (stage, reasoning or answer, sum or count), then: sum of L_loc, of mass, rows, tokens, loss, steps
         self._parts = torch.zeros(len(STAGES), 2, 2, dtype=torch.float64)
         self._more = torch.zeros(6, dtype=torch.float64)
+        self._stages = torch.zeros(len(STAGES), dtype=torch.float64)
         self._start = time.monotonic()
 
     def add(self, batch: Batch, seen: dict[str, Any], share: torch.Tensor) -> None:
@@ -34,6 +35,7 @@ class Meter:
 
         stages = torch.tensor([STAGES.index(example.stage) for example in batch.examples])
         place = stages[batch.owner.cpu()] * 2 + batch.is_answer.cpu()
+        self._stages += torch.bincount(stages, minlength=len(STAGES))
         ce = seen["ce"].double().cpu()
         self._parts.view(-1, 2)[:, 0] += torch.bincount(place, weights=ce, minlength=2 * len(STAGES))
         self._parts.view(-1, 2)[:, 1] += torch.bincount(place, minlength=2 * len(STAGES))
@@ -48,11 +50,12 @@ class Meter:
         """Means over ranks and steps since the last flush; parts without a token are left out."""
         seconds = time.monotonic() - self._start
         steps = float(self._more[5])
-        parts, more = all_sum(self._parts), all_sum(self._more)
+        parts, more, stages = all_sum(self._parts), all_sum(self._more), all_sum(self._stages)
         found = {"loss": float(more[4]) / max(1.0, steps), "tokens_per_s": float(more[3]) / seconds}
         if more[2]:
             found["localization"], found["mass_in_box"] = float(more[0] / more[2]), float(more[1] / more[2])
         for n, stage in enumerate(STAGES):
+            found[f"{stage}/share"] = float(stages[n] / stages.sum().clamp(min=1))
             for kind, name in enumerate(("reasoning", "answer")):
                 if parts[n, kind, 1]:
                     found[f"{stage}/{name}"] = float(parts[n, kind, 0] / parts[n, kind, 1])
