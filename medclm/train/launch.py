@@ -146,14 +146,16 @@ def make_base(data: str, folder: Path, config: TrainConfig) -> None:
 
 def fit(
     data: str, folder: Path, config: TrainConfig, name: str, callbacks: tuple[Any, ...] | list[Any] = (),
-    progress: Progress | None = None,
+    progress: Progress | None = None, *, start: str = "", resources: dict[str, float] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Runs the workers on the connected Ray and returns the last reported metrics.
 
     Args:
         folder: of the run; the base is in ``folder/base``.
         name: of the Ray Train run; the same name in the same folder goes on from its last checkpoint.
-        callbacks: for ``ray.train.RunConfig``, e.g. Tune's report callback.
+        callbacks: for ``ray.train.RunConfig``.
+        start: a checkpoint of another run to begin from, where this one has none of its own yet.
+        resources: what one worker reserves, e.g. ``{"CPU": 1, "GPU": 0.5}``; Ray's own choice when None.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -170,6 +172,7 @@ def fit(
             "out": str(folder),
             "streams": describe(data, config)["streams"],
             "board": board,
+            "start": start,
         }
         trainer = TorchTrainer(
             _train_worker,
@@ -177,6 +180,7 @@ def fit(
             scaling_config=ray.train.ScalingConfig(
                 num_workers=config.workers if least == config.workers else (least, config.workers),  # type: ignore[arg-type]
                 use_gpu=gpu,
+                resources_per_worker=resources,
             ),
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
             run_config=ray.train.RunConfig(

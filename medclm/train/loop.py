@@ -26,7 +26,8 @@ def train_worker(settings: dict[str, Any]) -> None:
     """One worker of a run.
 
     Args:
-        settings: config (dict), streams (int), data, base, out (addresses), board (actor or None).
+        settings: config (dict), streams (int), data, base, out (addresses), board (actor or None), start (a checkpoint
+            of another run, or nothing).
     """
     from medclm.train import validate
     from medclm.train.feed import prefetch
@@ -136,7 +137,10 @@ def resume(run: Run, streams: dict[int, Stream], meter: Meter) -> int:
 
     from medclm.train import checkpoint
 
-    if (saved := ray.train.get_checkpoint()) is None:
+    saved = ray.train.get_checkpoint()
+    if saved is None and run.settings.get("start"):
+        saved = ray.train.Checkpoint(run.settings["start"])
+    if saved is None:
         return 0
     with saved.as_directory() as folder:
         progress = checkpoint.load(folder, run.model, run.optimizer)

@@ -93,7 +93,9 @@ class Meter:
                 sums["localization"] / sums["rows"],
                 sums["mass"] / sums["rows"],
             )
+        examples = max(1, sum(drawn.values()))
         for n, stage in enumerate(STAGES):
+            found[f"{stage}/share"] = sum(v for key, v in drawn.items() if key.endswith(f"/{stage}")) / examples
             for kind, name in enumerate(("reasoning", "answer")):
                 if parts[n, kind, 1]:
                     found[f"{stage}/{name}"] = float(parts[n, kind, 0] / parts[n, kind, 1])
