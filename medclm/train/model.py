@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medclm.errors import MedclmError, UsageError
-from medclm.train.families import Family, bind, family_of
+from medclm.train.families import FAMILIES, Family, bind, family_of
 
 INFO = "medclm.json"
 
@@ -93,6 +93,14 @@ def add_lora(model: Any, family: Family, rank: int, alpha: int, dropout: float, 
             got=targets or family.lora_targets,
             expected=f"a pattern over names such as {', '.join(names[:3])}",
         ) from error
+
+
+def load_family(directory: str | Path) -> Family:
+    """The family of an exported model, bound to its processor; no weights are read."""
+    from transformers import AutoProcessor
+
+    info = json.loads((Path(directory) / INFO).read_text())
+    return bind(FAMILIES[info["family"]], AutoProcessor.from_pretrained(directory))
 
 
 def load_exported(directory: str | Path, device: str = "auto") -> Loaded:
