@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medclm.train.encode import FORCED, IN_ANSWER, NONE, Encoder, Mode, Seen
-from medclm.train.localize import Target, patch_weights
+from medclm.train.localize import Heads, Target, patch_weights
 from medclm.train.views import Example
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Batch:
         return self
 
 
-def collate(encoder: Encoder, examples: list[Example], layers: tuple[int, ...] = (), heads: tuple[int, ...] = (),
+def collate(encoder: Encoder, examples: list[Example], layers: tuple[int, ...] = (), heads: Heads = (),
             form: str = "mass") -> Batch:  # fmt: skip
     """One training batch.
 
@@ -88,7 +88,7 @@ def _localize(
     seen: list[list[Seen]],
     ids: torch.Tensor,
     keep: torch.Tensor,
-    settings: tuple[tuple[int, ...], tuple[int, ...], str],
+    settings: tuple[tuple[int, ...], Heads, str],
 ) -> Target | None:
     """The attention target: of every example with a box, the image tokens of the pictures that have boxes."""
     import torch

@@ -15,7 +15,8 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from medclm.data.records import BoxXyxy, Image, Question, Record, Step
+from medclm.data.anatomy import finding_text
+from medclm.data.records import TWO_PICTURES, BoxXyxy, Finding, Image, Question, Record, Step
 from medclm.errors import MedclmError
 
 if TYPE_CHECKING:
@@ -114,14 +115,21 @@ def make_view(
         steps: names of the reasoning steps to keep, in the record's order; a question with none of them keeps all.
         localize: whether attention is supervised in this view.
     """
-    if record.image is None:
-        raise MedclmError("a row without a picture cannot be trained on", where=record.image_id)
+    if record.image is None or not has_pictures(record, question):
+        raise MedclmError(
+            "a row without a picture cannot be trained on",
+            where=f"{record.image_id}, question {question.id}",
+            expected="the image" + (" and its prior image" if question.type in TWO_PICTURES else ""),
+            remedy="build the dataset again: `medclm build` writes pictures into its rows",
+        )
     kept = [step for step in question.reasoning if step.step in steps] or list(question.reasoning)
     stage = stage if kept else "hard"
     lesions, evidence = evidence_boxes(record, question)
     size_hw = (record.image.height, record.image.width)
     target, reasoning_span, answer_span = target_text([] if stage == "hard" else kept, question.answer, size_hw, family)
-    labelled = [finding for finding in record.findings if finding.id in question.finding_ids]
+    before = _before(record, question)
+    labelled = [f for f in record.findings if f.id in question.finding_ids] or before
+    look = localize and stage != "hard"
     return Example(
         key=f"{record.image_id}/{question.id}/{stage}",
         image_id=record.image_id,
@@ -131,12 +139,46 @@ def make_view(
         target=target,
         reasoning_span=reasoning_span,
         answer_span=answer_span,
-        loc_boxes=evidence if localize and stage != "hard" else (),
+        loc_boxes=evidence if look else (),
         domain=record.domain(labelled[0]) if labelled else f"none/{record.modality or 'unknown'}",
         stage=stage,
         type=question.type,
         answer=question.answer,
+        earlier=_earlier(record, question, before, stage == "easy", look),
     )
+
+
+def has_pictures(record: Record, question: Question) -> bool:
+    """Whether the record holds every picture that the question is asked of."""
+    if question.type not in TWO_PICTURES:
+        return record.image is not None
+    return record.image is not None and record.prior is not None and record.prior.image is not None
+
+
+def pictures_of(record: Record, question: Question) -> list[np.ndarray]:
+    """The question's pictures as inference shows them, nothing drawn, oldest first: (H, W, 3) uint8 each."""
+    if record.image is None or not has_pictures(record, question):
+        raise MedclmError("the question lacks a picture", where=f"{record.image_id}, question {question.id}")
+    before = [record.prior.image] if question.type in TWO_PICTURES and record.prior else []
+    return [pixels(image) for image in (*before, record.image) if image is not None]
+
+
+def _before(record: Record, question: Question) -> list[Finding]:
+    """The prior image's findings that a question about change is about, by label, or by name where none is left now."""
+    if question.type not in TWO_PICTURES or record.prior is None:
+        return []
+    labels = {finding.label for finding in record.findings if finding.id in question.finding_ids}
+    if labels:
+        return [finding for finding in record.prior.findings if finding.label in labels]
+    return [f for f in record.prior.findings if finding_text(f.label).lower() in question.question.lower()]
+
+
+def _earlier(record: Record, question: Question, before: list[Finding], draw: bool, look: bool) -> tuple[Shown, ...]:
+    """The picture shown before the record's own: a question about change has one."""
+    if question.type not in TWO_PICTURES or record.prior is None or record.prior.image is None:
+        return ()
+    boxes = tuple(finding.box_xyxy for finding in before)
+    return (Shown(record.prior.image_id, record.prior.image, boxes if draw else (), boxes if look else ()),)
 
 
 def evidence_boxes(record: Record, question: Question) -> tuple[tuple[BoxXyxy, ...], tuple[BoxXyxy, ...]]:

@@ -67,10 +67,11 @@ def test_kl_form_is_zero_where_attention_is_the_box():
         image_index=torch.tensor([[0, 1, 2]]),
         image_mask=torch.tensor([[True, True, True]]),
         weights=torch.tensor([[1.0, 1.0, 0.0]]),
+        layers=(0,),
         form="kl",
     )
     key = torch.tensor([[100.0], [100.0], [0.0]]).reshape(1, 1, 3, 1)
-    localize.record(target, 0, torch.ones(1, 1, 3, 1), key, 1.0)
+    target.observe(localize.Seen(0, torch.ones(1, 1, 3, 1), key, 1.0, None, None))
     loss, mass = localize.total(target)
     assert loss.item() == pytest.approx(0, abs=1e-6)
     assert mass.item() == pytest.approx(1)
@@ -84,9 +85,10 @@ def test_mass_form_by_hand():
         image_index=torch.tensor([[0, 1]]),
         image_mask=torch.tensor([[True, True]]),
         weights=torch.tensor([[1.0, 0.0]]),
+        layers=(0,),
     )
     key = torch.tensor([[1.0986123], [0.0], [7.0]]).reshape(1, 1, 3, 1)  # ln 3: attention 3/4 and 1/4 of the image
-    localize.record(target, 0, torch.ones(1, 1, 3, 1), key, 1.0)
+    target.observe(localize.Seen(0, torch.ones(1, 1, 3, 1), key, 1.0, None, None))
     loss, mass = localize.total(target)
     assert loss.item() == pytest.approx(1 / 16)
     assert mass.item() == pytest.approx(3 / 4)
