@@ -3,7 +3,7 @@
 :func:`install` makes a model's attention look for an :class:`Observer`: a forward pass that is given one
 (``model(..., localize=target)``) runs SDPA or flash attention as usual and shows the observer each layer's queries and
 keys. :class:`Target` then recomputes, for the chosen layers and heads only, softmax over |target rows| x |image
-tokens|: memory grows with their product, not with the square of the length. A pass without an observer is the plain
+tokens|: memory grows with their product, not with the length. A pass without an observer is the plain
 one.
 
 Shapes: E supervised examples of the batch, R rows (padded), N image tokens (padded), H chosen heads, L tokens.
@@ -104,15 +104,14 @@ class Target:
         self.masses[seen.layer] = (mass * some).detach()
 
     def _scores(self, seen: Seen, heads: torch.Tensor) -> torch.Tensor:
-        """(E, H, R, N) float32, scaled."""
+        """(E, H, R, N) float32, scaled. Only the rows and tokens that count are taken out of the layer's tensors."""
         import torch
 
-        groups, width = seen.query.shape[1] // seen.key.shape[1], seen.query.shape[-1]
-        chosen_q = seen.query[self.examples][:, heads]
-        chosen_k = seen.key[self.examples][:, torch.div(heads, groups, rounding_mode="floor")]
-        rows = self.rows[:, None, :, None].expand(-1, len(heads), -1, width)
-        tokens = self.image_index[:, None, :, None].expand(-1, len(heads), -1, width)
-        return (chosen_q.gather(2, rows) @ chosen_k.gather(2, tokens).transpose(-1, -2)).float() * seen.scaling
+        kv = torch.div(heads, seen.query.shape[1] // seen.key.shape[1], rounding_mode="floor")
+        examples = self.examples[:, None, None]
+        query = seen.query[examples, heads[None, :, None], self.rows[:, None, :]]
+        key = seen.key[examples, kv[None, :, None], self.image_index[:, None, :]]
+        return (query @ key.transpose(-1, -2)).float() * seen.scaling
 
     def _visible(self, seen: Seen) -> torch.Tensor:
         """(E, R, N) bool: image tokens that a row attends to at all."""
