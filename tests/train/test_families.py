@@ -39,7 +39,11 @@ def records():
         )
         finding = record.findings[0].model_copy(update={"box_xyxy": box})
         asked = [q.model_copy(update={"reasoning": steps if q.reasoning else ()}) for q in record.questions]
-        made.append(record.model_copy(update={"image": image, "findings": (finding,), "questions": tuple(asked)}))
+        made.append(
+            record.model_copy(
+                update={"image_id": f"shape-{n}", "image": image, "findings": (finding,), "questions": tuple(asked)}
+            )
+        )
     return made
 
 
