@@ -206,12 +206,14 @@ def observed(base: Callable[..., Any]) -> Callable[..., Any]:
 
 def total(target: Target) -> tuple[torch.Tensor, torch.Tensor]:
     """(sum of L_loc over rows, sum of mass over rows), means over heads of all layers; scalars. Divide by the rows."""
+    return (by_row(target.found) * target.row_mask).sum(), (by_row(target.masses) * target.row_mask).sum()
+
+
+def by_row(layers: dict[int, torch.Tensor]) -> torch.Tensor:
+    """(E, R): the mean over the heads of all layers of :attr:`Target.found` or :attr:`Target.masses`."""
     import torch
 
-    mask = target.row_mask
-    loss = torch.cat(list(target.found.values()), dim=1).mean(1)
-    mass = torch.cat(list(target.masses.values()), dim=1).mean(1)
-    return (loss * mask).sum(), (mass * mask).sum()
+    return torch.cat(list(layers.values()), dim=1).mean(1)
 
 
 def patch_weights(boxes: tuple[BoxXyxy, ...], size_hw: tuple[int, int], grid_hw: tuple[int, int]) -> torch.Tensor:

@@ -12,6 +12,7 @@ when they are needed. The target text is::
 from __future__ import annotations
 
 import io
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -102,7 +103,7 @@ def make_view(
     stage: Stage,
     family: Family,
     steps: tuple[str, ...] = (),
-    localize: bool = True,
+    localize: Literal["true", "random"] | None = "true",
 ) -> Example:
     """One view of one question.
 
@@ -113,7 +114,8 @@ def make_view(
             learns the answer only. A question without reasoning is always ``hard``.
         family: bound family; writes the boxes.
         steps: names of the reasoning steps to keep, in the record's order; a question with none of them keeps all.
-        localize: whether attention is supervised in this view.
+        localize: where attention is supervised in this view: at the boxes, at boxes of the same size elsewhere (an
+            ablation), or nowhere.
     """
     if record.image is None or not has_pictures(record, question):
         raise MedclmError(
@@ -127,9 +129,8 @@ def make_view(
     lesions, evidence = evidence_boxes(record, question)
     size_hw = (record.image.height, record.image.width)
     target, reasoning_span, answer_span = target_text([] if stage == "hard" else kept, question.answer, size_hw, family)
-    before = _before(record, question)
-    labelled = [f for f in record.findings if f.id in question.finding_ids] or before
-    look = localize and stage != "hard"
+    look = localize if stage != "hard" else None
+    where = f"{record.image_id}/{question.id}"
     return Example(
         key=f"{record.image_id}/{question.id}/{stage}",
         image_id=record.image_id,
@@ -139,12 +140,12 @@ def make_view(
         target=target,
         reasoning_span=reasoning_span,
         answer_span=answer_span,
-        loc_boxes=evidence if look else (),
-        domain=record.domain(labelled[0]) if labelled else f"none/{record.modality or 'unknown'}",
+        loc_boxes=_supervised(evidence, size_hw, look, where),
+        domain=domain_of(record, question),
         stage=stage,
         type=question.type,
         answer=question.answer,
-        earlier=_earlier(record, question, before, stage == "easy", look),
+        earlier=_earlier(record, question, stage == "easy", look),
     )
 
 
@@ -173,12 +174,39 @@ def _before(record: Record, question: Question) -> list[Finding]:
     return [f for f in record.prior.findings if finding_text(f.label).lower() in question.question.lower()]
 
 
-def _earlier(record: Record, question: Question, before: list[Finding], draw: bool, look: bool) -> tuple[Shown, ...]:
+def _earlier(
+    record: Record, question: Question, draw: bool, look: Literal["true", "random"] | None
+) -> tuple[Shown, ...]:
     """The picture shown before the record's own: a question about change has one."""
     if question.type not in TWO_PICTURES or record.prior is None or record.prior.image is None:
         return ()
-    boxes = tuple(finding.box_xyxy for finding in before)
-    return (Shown(record.prior.image_id, record.prior.image, boxes if draw else (), boxes if look else ()),)
+    image, boxes = record.prior.image, tuple(finding.box_xyxy for finding in _before(record, question))
+    supervised = _supervised(boxes, (image.height, image.width), look, f"{record.prior.image_id}/{question.id}")
+    return (Shown(record.prior.image_id, image, boxes if draw else (), supervised),)
+
+
+def _supervised(
+    boxes: tuple[BoxXyxy, ...], size_hw: tuple[int, int], look: Literal["true", "random"] | None, key: str
+) -> tuple[BoxXyxy, ...]:
+    """Where attention should go: the boxes, boxes of their size elsewhere, or nowhere."""
+    if look == "random":
+        return tuple(elsewhere(box, size_hw, f"{key}/{box}") for box in boxes)
+    return boxes if look else ()
+
+
+def domain_of(record: Record, question: Question) -> str:
+    """The schedule's domain of a question: ``finding/modality``, with ``none`` where it is about no finding."""
+    labelled = [finding for finding in record.findings if finding.id in question.finding_ids]
+    labelled = labelled or _before(record, question)
+    return record.domain(labelled[0]) if labelled else f"none/{record.modality or 'unknown'}"
+
+
+def elsewhere(box_xyxy: BoxXyxy, size_hw: tuple[int, int], key: str) -> BoxXyxy:
+    """A box of the same size at a place drawn by ``key``, inside the picture."""
+    rng = random.Random(key)
+    wide, high = box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1]
+    x, y = rng.uniform(0, max(0.0, size_hw[1] - wide)), rng.uniform(0, max(0.0, size_hw[0] - high))
+    return x, y, x + wide, y + high
 
 
 def evidence_boxes(record: Record, question: Question) -> tuple[tuple[BoxXyxy, ...], tuple[BoxXyxy, ...]]:

@@ -13,6 +13,8 @@ def test_a_picture_is_processed_once(encoder, loaded, monkeypatch):
     calls = []
     monkeypatch.setattr(encoder, "look", lambda picture, made=encoder.look: calls.append(1) or made(picture))
     views = [make_view(RECORDS[0], q, "medium", loaded.family) for q in RECORDS[0].questions]
+    encoder.image_text((60, 80))
+    calls.clear()
     collate(encoder, views)
     collate(encoder, views)
     assert len(calls) == 1
@@ -38,7 +40,7 @@ def test_old_pixels_make_room(loaded):
 
 def test_a_prompt_without_its_picture_where_pictures_differ(family_bases):
     _, encoder = family_bases("qwen2_5_vl")
-    with pytest.raises(MedclmError, match="needs the picture"):
+    with pytest.raises(MedclmError, match="depends on the picture"):
         encoder.prompt("Which side?", "answer")
     seen = encoder.look(np.zeros((60, 80, 3), np.uint8))
-    assert encoder.prompt("Which side?", "answer", [seen]).count("<|image_pad|>") == seen.tokens == 6
+    assert encoder.prompt("Which side?", "answer", [(60, 80)]).count("<|image_pad|>") == seen.tokens == 6
