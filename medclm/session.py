@@ -32,7 +32,7 @@ def ray_session(quiet: bool = True) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict = {"log_to_driver": not quiet, "logging_level": logging.ERROR if quiet else logging.INFO}
     if not os.environ.get("RAY_ADDRESS"):
-        options |= {"num_cpus": max(LOCAL_CPUS, os.cpu_count() or 1), "include_dashboard": False}
+        options |= {"address": "local", "num_cpus": max(LOCAL_CPUS, os.cpu_count() or 1), "include_dashboard": False}
     if quiet:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
