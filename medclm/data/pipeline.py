@@ -3,10 +3,11 @@
 ::
 
     plan ─> decode (tasks) ─> Segment (actors, GPU) ─> Annotate (actors) ─> shard_rows rows a block ─> publish (tasks)
-    plan ─> Together (actors: decode, Segment, Annotate) ──────────────────> shard_rows rows a block ─> publish (tasks)
+    plan ─> Together (actors: decode, Segment, Annotate) ─────> shard_rows rows a block ─> publish (tasks)
 
-Which of the two, :func:`_is_together` says (decision 0006). Every planned image ends as exactly one row: good, or set aside with a reason. Order is kept, so a shard's content is a
-function of its index alone; shards that have a receipt are skipped when a build is run again.
+Which of the two, :func:`_is_together` says (decision 0006). Every planned image ends as exactly one row: good, or set
+aside with a reason. Order is kept, so a shard's content is a function of its index alone; shards that have a receipt
+are skipped when a build is run again.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from medclm.errors import MedclmError
 _PNG_MARK = b"\x89PNG\r\n\x1a\n"
 _UP_FILTER = 2
 
+
 def read_raster(data: bytes, where: str, frame: int | None, max_pixels: int) -> Picture:
     """Decode one picture; arguments and errors as in :func:`medclm.data.images.read_picture`. Pages of TIFF are frames.
 

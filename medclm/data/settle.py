@@ -1,4 +1,4 @@
-"""A process that will handle many pictures, made ready for it: memory that is freed is kept, garbage is looked for less.
+"""A process that will handle many pictures, made ready: freed memory is kept, and garbage is looked for less often.
 
 A picture's way makes dozens of arrays of a megabyte that live for a millisecond. glibc returns each to the system and
 asks for it again, 4,000 page faults a picture of 512 x 512; and Python's collector walks the same imported modules and
