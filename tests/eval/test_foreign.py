@@ -25,7 +25,7 @@ def test_own_replies_come_as_data():
         "confidence": 0.5,
         "parsed": True,
         "steps": [{"step": "seed", "text": "t", "box_xyxy": [1, 2, 3, 4]}],
-    }  # noqa: E501
+    }
     found = read_text("Reasoning: …", own, (10, 10))
     assert (found.answer, found.confidence, found.steps[0].box_xyxy) == ("left", 0.5, (1.0, 2.0, 3.0, 4.0))
 
