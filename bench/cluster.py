@@ -44,8 +44,9 @@ def main() -> None:
         work = Path(name)
         images = arguments.images or (24 if arguments.quick else 200)
         phantom(work, images, 96 if arguments.quick else 256)
-        scenarios(work, results)
-        if arguments.scaling:
+        if not arguments.scaling:
+            scenarios(work, results)
+        else:
             results["scaling"] = scaling(work)
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
@@ -265,8 +266,70 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def scaling(work: Path) -> dict[str, Any]:
-    raise NotImplementedError
+# ---------------------------------------------------------------- 1, 2 and 4 nodes
+
+
+def scaling(work: Path, images: int = 240, share: float = 0.5) -> dict[str, Any]:
+    """Images a second of a warm build on 1, 2 and 4 nodes that may use ``share`` of a core each.
+
+    Four half cores are the two that this machine has, so the nodes do not take time from one another. The cost of an
+    image alone, of one thread, is measured first: it is what the model of docs/scale.md rests on.
+    """
+    assert several_nodes.can_limit(), "CPU shares need a writable cgroup (version 1), which root has"
+    phantom(work / "many", images, 256)
+    cost = image_cost(work / "many", 48)
+    found: dict[str, Any] = {"share": share, "images": images, "cpu_s_per_image": cost, "rates": {}}
+    for count in (1, 2, 4):
+        with Nodes(cpu_share=share, store_bytes=200_000_000) as nodes:
+            for number in range(count):
+                nodes.add(f"n{number}", num_cpus=4)
+            ticks = Ticks()
+            build(work / "many", f"built-{count}", ticks, annotator_actors=count, segmenter_actors=count)
+        (first, done_first), (last, done_last) = ticks.seen[1], ticks.seen[-1]
+        found["rates"][str(count)] = (done_last - done_first) / (last - first)
+        print(f"{count} nodes: {found['rates'][str(count)]:.1f} images/s", file=sys.stderr, flush=True)
+    return found
+
+
+class Ticks:
+    """Keeps when how many images were done."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, int]] = []
+
+    def __call__(self, done: int, _total: int) -> None:
+        self.seen.append((time.monotonic(), done))
+
+
+def image_cost(work: Path, images: int) -> dict[str, float]:
+    """CPU seconds an image of each stage of the build, one thread, in a bare loop."""
+    import pyarrow as pa
+    import torch
+
+    from medclm.config import BuildConfig
+    from medclm.data import stages
+    from medclm.data.annotate import Annotate
+    from medclm.data.pipeline import _annotating, plan_table
+    from medclm.data.plan import make_plan
+
+    torch.set_num_threads(1)
+    config = BuildConfig(images=f"{work}/phantom/images", annotations=f"{work}/phantom/annotations.json",
+                         out=str(work / "cost"), ids="keep", segmenter=f"masks:{work}/phantom/masks")  # fmt: skip
+    plan = make_plan(config)
+    table = plan_table(plan, list(range(images)))
+    segment, annotate = stages.Segment(config.segmenter), Annotate(**_annotating(config, plan, None))
+    steps = {
+        "decode": lambda t: pa.table(stages.decode(t, window=config.window)),
+        "segment": segment,
+        "annotate": lambda t: pa.table(annotate(t)),
+        "publish": lambda t: stages.publish(t, out=config.out, shard_rows=images),
+    }
+    found = {}
+    for name, step in steps.items():
+        began = time.process_time()
+        table = step(table)
+        found[name] = (time.process_time() - began) / images
+    return found
 
 
 if __name__ == "__main__":
