@@ -269,11 +269,11 @@ def free_port() -> int:
 # ---------------------------------------------------------------- 1, 2 and 4 nodes
 
 
-def scaling(work: Path, images: int = 240, share: float = 0.5) -> dict[str, Any]:
+def scaling(work: Path, images: int = 240, share: float = 0.3) -> dict[str, Any]:
     """Images a second of a warm build on 1, 2 and 4 nodes that may use ``share`` of a core each.
 
-    Four half cores are the two that this machine has, so the nodes do not take time from one another. The cost of an
-    image alone, of one thread, is measured first: it is what the model of docs/scale.md rests on.
+    Four shares leave a part of the two cores that this machine has to the head and the driver, so the nodes do not take
+    time from one another. The cost of an image alone, of one thread, is what the model of docs/scale.md rests on.
     """
     assert several_nodes.can_limit(), "CPU shares need a writable cgroup (version 1), which root has"
     phantom(work / "many", images, 256)
@@ -301,7 +301,7 @@ class Ticks:
         self.seen.append((time.monotonic(), done))
 
 
-def image_cost(work: Path, images: int) -> dict[str, float]:
+def image_cost(work: Path, images: int, segmenter: str = "") -> dict[str, float]:
     """CPU seconds an image of each stage of the build, one thread, in a bare loop."""
     import pyarrow as pa
     import torch
@@ -314,7 +314,8 @@ def image_cost(work: Path, images: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     config = BuildConfig(images=f"{work}/phantom/images", annotations=f"{work}/phantom/annotations.json",
-                         out=str(work / "cost"), ids="keep", segmenter=f"masks:{work}/phantom/masks")  # fmt: skip
+                         out=str(work / "cost"), ids="keep",
+                         segmenter=segmenter or f"masks:{work}/phantom/masks")  # fmt: skip
     plan = make_plan(config)
     table = plan_table(plan, list(range(images)))
     segment, annotate = stages.Segment(config.segmenter), Annotate(**_annotating(config, plan, None))
