@@ -169,6 +169,7 @@ def tables(measured: dict[str, Any]) -> dict[str, str]:
     return {
         "measured": _measured(measured),
         "assumed": _rows(["assumption", "value"], [[k, f"{v:g}"] for k, v in ASSUMED.items()]),
+        "memory": _memory(),
         "build": _build(measured), "train": _train(measured), "serve": _serve(), "check": _check(measured),
     }  # fmt: skip
 
@@ -214,6 +215,18 @@ def _train(measured: dict[str, Any]) -> str:
                 rows.append([f"{images / 1e6:g} M", size, str(gpus), _time(parts[slowest]), slowest, f"{share:.2f}",
                              _money(parts[slowest], gpus)])  # fmt: skip
     return _rows(["images", "model", "GPUs", "one pass", "bound by", "network / compute", "$"], rows)
+
+
+def _memory() -> str:
+    from medclm.capacity import GIB, gpu_bytes
+    from medclm.config import TrainConfig, load
+
+    rows = []
+    for path in sorted((HERE.parent / "cluster" / "configs").glob("*.yaml")):
+        config = load(TrainConfig, path)
+        parts = gpu_bytes(config)
+        rows.append([path.stem, str(config.workers), *(f"{value / GIB:.1f}" for value in parts.values())])
+    return _rows(["configuration", "GPUs", *parts], rows)
 
 
 def _serve() -> str:
