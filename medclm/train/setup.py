@@ -121,7 +121,8 @@ def _patches(loaded: Any) -> int:
     size, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
     if isinstance(size, int) and isinstance(patch, int):
         return (size // patch) ** 2
-    return loaded.grid_hw[0] * loaded.grid_hw[1]
+    rows, columns = loaded.grid_hw or loaded.family.frame_of((1000, 1000)).grid_hw
+    return rows * columns
 
 
 def _optimizer(parameters: list[Any], config: TrainConfig) -> Any:
