@@ -14,6 +14,7 @@ from typing import Any
 
 from medclm import storage
 from medclm.config import TrainConfig
+from medclm.train.tuning.placement import recorder
 from medclm.train.tuning.space import applied
 from medclm.train.tuning.trials import Generation, Report, Store, hardest_stage
 
@@ -38,6 +39,16 @@ class Job:
     resources: dict[str, float]
     branches: bool = False
     base: str = ""
+
+    @property
+    def scratch(self) -> str:
+        """Where Tune keeps its own state: of this call only, the store knows better."""
+        return storage.join(self.out, "ray")
+
+    @property
+    def placements(self) -> str:
+        """Where runs write down what they reserved."""
+        return storage.join(self.scratch, "placements")
 
     @property
     def store(self) -> Store:
@@ -90,10 +101,10 @@ def _train(job: Job, name: str, generation: Generation, failures: list[BaseExcep
         if job.base:
             shutil.copytree(job.base, folder / "base", dirs_exist_ok=True)
         launch.make_base(job.data, folder, config)
-        watch = _report_writer(job, name, generation.number)
+        watch = (_report_writer(job, name, generation.number), recorder(job.placements))
         start = generation.origin.get("checkpoint", "")
         run = f"tune-{name}-g{generation.number}"
-        launch.fit(job.data, folder, config, run, (watch,), start=start, resources=job.resources)
+        launch.fit(job.data, folder, config, run, watch, start=start, resources=job.resources)
     except BaseException as error:  # the trial's own thread raises it
         failures.append(error)
 
