@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install install-test demo test lint types unit bench-data clean
+.PHONY: install install-test demo test lint types unit bench-data bench-tune clean
 
 install: $(VENV)/.installed                ## .venv with the medclm command
 install-test: $(VENV)/.installed-test
@@ -37,5 +37,8 @@ test: install-test                         ## ruff, mypy and every test, side by
 bench-data: install-test                   ## the data build against its rivals; writes bench-data.json
 	$(BIN)/python bench/data.py $(BENCH)
 
+bench-tune: install-test                   ## early stopping against the full grid, found against untuned; bench-tune.json
+	$(BIN)/python bench/tune.py $(BENCH)
+
 clean:
-	rm -rf demo-out build dist bench-data.json
+	rm -rf demo-out build dist bench-data.json bench-tune bench-tune.json
