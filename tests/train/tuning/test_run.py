@@ -22,27 +22,24 @@ def test_a_trial_goes_on_with_its_last_generation_unless_it_copies(tmp_path):
 
 
 def test_training_begins_from_another_runs_checkpoint(ray_cluster, squares, tiny_dir, tmp_path):
-    """Two steps, then two more of another run from there with another weight: the steps before are not done again."""
-    import ray.train
-    from ray.train.torch import TorchTrainer
+    """Two steps, then a third of another run from there with another weight: the first two are not done again."""
+    import ray
 
-    from medclm.train.loop import train_worker
+    from medclm.train import launch
+    from medclm.train.export import newest_checkpoint
 
-    def settings(steps: int, localization: float, start: str = "") -> dict:
-        config = TrainConfig.model_validate(
-            {"steps": steps, "batch_size": 4, "checkpoint_every": 2, "evaluate_limit": 1, "log_every": 1,
-             "loss": {"localization": localization}, "optim": {"lr": 1e-3}}
+    def config(steps: int, localization: float) -> TrainConfig:
+        return TrainConfig.model_validate(
+            {"model": {"base": str(tiny_dir)}, "steps": steps, "batch_size": 4, "checkpoint_every": 2, "log_every": 1,
+             "evaluate_limit": 1, "loss": {"localization": localization}, "schedule": {"name": "cot-only"}}
         )  # fmt: skip
-        return {"config": config.model_dump(mode="json"), "data": squares, "base": str(tiny_dir), "start": start}
 
-    def fit(name: str, given: dict):
-        storage = ray.train.RunConfig(name=name, storage_path=str(tmp_path))
-        scaling = ray.train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 0.5})
-        return TorchTrainer(train_worker, train_loop_config=given, scaling_config=scaling, run_config=storage).fit()
-
-    first = fit("first", settings(2, 0.0))
-    second = fit("second", settings(3, 0.5, first.checkpoint.path))
-    assert [first.metrics["step"], second.metrics["step"]] == [2, 3]
-    assert len(list((tmp_path / "second").glob("checkpoint_*/.metadata"))) == 1, "one checkpoint: at step 3, none at 2"
+    half = {"CPU": 0.5}
+    launch.fit(squares, tmp_path / "first", config(2, 0.0), "first", resources=half)
+    start = str(newest_checkpoint(tmp_path / "first"))
+    metrics = launch.fit(squares, tmp_path / "second", config(3, 0.5), "second", start=start, resources=half)
+    assert metrics["step"] == 3
+    saved = list((tmp_path / "second" / "checkpoints").rglob(".metadata"))
+    assert len(saved) == 1, "one checkpoint: at step 3, none at 2"
     bundles = [group["bundles"] for group in ray.util.placement_group_table().values()]
-    assert any(bundle == {0: {"CPU": 0.5}} for bundle in bundles), "half a CPU, in a placement group"
+    assert {0: half} in bundles, "half a CPU, in a placement group"
