@@ -20,6 +20,8 @@ from medclm.train.tuning.trials import Generation, Report, Store, hardest_stage
 
 POLL_S = 0.3
 POINTER = "origin.json"
+Tell = Callable[[int, int], None]
+"""Called with (trials ended, trials)."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,3 @@ def _pointer(checkpoint: Any) -> dict[str, Any] | None:
         return None
     with checkpoint.as_directory() as folder:
         return json.loads((Path(folder) / POINTER).read_text())
-
-
-Tell = Callable[[int, int], None]
-"""Called with (trials ended, trials)."""
