@@ -72,6 +72,8 @@ def run_trial(config: dict[str, Any], job: Job) -> None:
     thread.start()
     while True:
         running = thread.is_alive()
+        if not running and not failures:
+            restore_unwritten(job.store, name, generation.number, job.train.steps + 1)
         for report in _untold(job.store, name, generation.number, told):
             _tell(job, name, report)
         if not running:
@@ -127,6 +129,7 @@ def _report_writer(job: Job, name: str, generation: int) -> Any:
             step = int(found.get("step", 0))
             due = step == job.train.steps or (step > 0 and step % job.train.evaluate_every == 0)
             if due and job.metric in found:
+                restore_unwritten(job.store, name, generation, step)
                 now = time.monotonic()
                 numbers = {key: float(value) for key, value in found.items() if isinstance(value, (int, float))}
                 saved = checkpoint.path if checkpoint else ""
@@ -134,6 +137,25 @@ def _report_writer(job: Job, name: str, generation: int) -> Any:
                 self.last = now
 
     return WriteReport()
+
+
+def restore_unwritten(store: Store, name: str, generation: int, before: int) -> None:
+    """Writes down measurements that a kill hit between their checkpoint and their report, from the run's own history.
+
+    Args:
+        before: only steps before this one.
+    """
+    from medclm.train.log import HISTORY
+
+    file = store.folder(name, f"g{generation}", HISTORY)
+    if store.metric != "accuracy" or not storage.exists(file):
+        return
+    written = {report.step for part in store.generations(name) for report in part.reports}
+    records = [json.loads(line) for line in storage.read_bytes(file).decode().splitlines()]
+    for record in records:
+        if record["kind"] == "accuracy" and record["step"] < before and record["step"] not in written:
+            metrics = {"step": float(record["step"]), "accuracy": record["accuracy"]}
+            store.report(name, generation, Report(record["step"], metrics, 0.0))
 
 
 def _untold(store: Store, name: str, generation: int, told: set[int]) -> list[Report]:

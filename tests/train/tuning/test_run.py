@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from medclm.config import TrainConfig
+from medclm.train.tuning import run
 from medclm.train.tuning.run import begin
 from medclm.train.tuning.trials import Report, Store
 
@@ -19,6 +23,18 @@ def test_a_trial_goes_on_with_its_last_generation_unless_it_copies(tmp_path):
     store.report(name, 1, Report(40, {"accuracy": 0.5}, 1.0))
     again = begin(store, name, {"optim.lr": 0.12}, other)
     assert (again.number, [report.step for report in again.reports]) == (1, [40]), "restarted before the next copy"
+
+
+def test_a_measurement_between_checkpoint_and_report_is_not_lost(tmp_path):
+    """The run's history has 8 and 16; only 8 was reported before the kill, and 24 comes after it."""
+    store = Store(str(tmp_path), "accuracy", 80)
+    name = store.begin(0, {"optim.lr": 0.1})
+    store.report(name, 0, Report(8, {"accuracy": 0.1}, 2.0))
+    lines = [{"kind": "accuracy", "step": step, "accuracy": step / 80} for step in (8, 16, 24)]
+    history = "\n".join(json.dumps(line) for line in [{"kind": "numbers", "step": 16, "metrics": {}}, *lines])
+    Path(store.folder(name, "g0", "history.jsonl")).write_text(history + "\n")
+    run.restore_unwritten(store, name, 0, 24)
+    assert store.read(name).history == ((8, 0.1), (16, 0.2))
 
 
 def test_training_begins_from_another_runs_checkpoint(ray_cluster, squares, tiny_dir, tmp_path):
