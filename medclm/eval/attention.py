@@ -17,6 +17,7 @@ from medclm.serve.predictor import Predictor, Request
 if TYPE_CHECKING:
     import torch
 
+    from medclm.train.encode import Seen
     from medclm.train.localize import Target
 
 Shown = tuple[Request, str, tuple[BoxXyxy, ...]]
@@ -36,43 +37,50 @@ def attention_masses(predictor: Predictor, shown: Sequence[Shown]) -> list[tuple
 
     encoder, model = predictor.encoder, predictor.model
     layers = install(model, (), ())
-    texts = [encoder.prompt(r.question, r.mode) + text.removeprefix(FORCED[r.mode]) for r, text, _ in shown]
-    starts = [len(encoder.prompt(request.question, request.mode)) for request, _, _ in shown]
+    seen = [encoder.look(np.asarray(request.image.convert("RGB"))) for request, _, _ in shown]
+    begun = [encoder.prompt(r.question, r.mode, [picture]) for (r, _, _), picture in zip(shown, seen, strict=True)]
+    texts = [start + text.removeprefix(FORCED[r.mode]) for start, (r, text, _) in zip(begun, shown, strict=True)]
     tokens = encoder.tokenizer(
         texts, return_tensors="pt", padding=True, padding_side="right", add_special_tokens=False,
         return_offsets_mapping=True,
     )  # fmt: skip
-    offsets = tokens["offset_mapping"][..., 1]
-    rows = [((at > start) & mask.bool()).nonzero()[:, 0].tolist() or [int(mask.sum()) - 1]
-            for at, start, mask in zip(offsets, starts, tokens["attention_mask"], strict=True)]  # fmt: skip
-    target = _target(predictor, tokens["input_ids"], rows, shown, layers)
-    pictures = [encoder.image_of(np.asarray(request.image.convert("RGB"))) for request, _, _ in shown]
-    pixels = {name: torch.cat([picture[name] for picture in pictures]).to(model.device) for name in pictures[0]}
-    names = ("input_ids", "attention_mask")
+    offsets, ids, mask = tokens["offset_mapping"][..., 1], tokens["input_ids"], tokens["attention_mask"].bool()
+    rows = [((at > len(start)) & real).nonzero()[:, 0].tolist() or [int(real.sum()) - 1]
+            for at, start, real in zip(offsets, begun, mask, strict=True)]  # fmt: skip
+    target = _target(predictor, ids, rows, shown, seen, layers)
+    prompt = (offsets <= torch.tensor([len(start) for start in begun])[:, None]) & mask
+    inputs = {"attention_mask": tokens["attention_mask"], **encoder.inputs(ids, prompt, seen)}
     with torch.inference_mode():
-        model(**{name: tokens[name].to(model.device) for name in names}, **pixels, localize=target, logits_to_keep=1)
-    mass = torch.stack([found.mean(1) for found in target.masses]).mean(0)
+        model(**{name: tensor.to(model.device) for name, tensor in inputs.items()}, localize=target, logits_to_keep=1)
+    mass = torch.stack([found.mean(1) for found in target.masses.values()]).mean(0)
     each = (mass * target.row_mask).sum(1) / target.row_mask.sum(1)
-    return list(zip(each.tolist(), target.weights.mean(1).tolist(), strict=True))
+    share = (target.weights * target.image_mask).sum(1) / target.image_mask.sum(1)
+    return list(zip(each.tolist(), share.tolist(), strict=True))
 
 
 def _target(
-    predictor: Predictor, ids: torch.Tensor, rows: list[list[int]], shown: Sequence[Shown], layers: tuple[int, ...]
-) -> Target:
+    predictor: Predictor, ids: torch.Tensor, rows: list[list[int]], shown: Sequence[Shown], seen: list[Seen],
+    layers: tuple[int, ...],
+) -> Target:  # fmt: skip
     import torch
 
     from medclm.train.localize import Target, patch_weights
 
-    encoder, device = predictor.encoder, predictor.model.device
-    width = max(len(row) for row in rows)
-    grid = encoder.grid_hw
-    weights = [patch_weights(boxes, (r.image.height, r.image.width), grid) for r, _, boxes in shown]
-    image = [(row == encoder.image_token_id).nonzero()[:, 0] for row in ids]
+    pad, device = torch.nn.utils.rnn.pad_sequence, predictor.model.device
+    weights, index = [], []
+    for (request, _, boxes), picture, row in zip(shown, seen, ids, strict=True):
+        grid, first = picture.frame.grid_hw, picture.frame.skip
+        weights.append(patch_weights(boxes, (request.image.height, request.image.width), grid))
+        tokens = (row == predictor.encoder.image_token_id).nonzero()[:, 0]
+        index.append(tokens[first : first + grid[0] * grid[1]])
+    real = [torch.ones(len(places), dtype=torch.bool) for places in index]
+    supervised = [torch.tensor(places) for places in rows]
     return Target(
         examples=torch.arange(len(shown), device=device),
-        rows=torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device),
-        row_mask=torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device).bool(),
-        image_index=torch.stack(image).to(device),
-        weights=torch.stack(weights).to(device),
+        rows=pad(supervised, batch_first=True).to(device),
+        row_mask=pad([torch.ones(len(p), dtype=torch.bool) for p in supervised], batch_first=True).to(device),
+        image_index=pad(index, batch_first=True).to(device),
+        image_mask=pad(real, batch_first=True).to(device),
+        weights=pad(weights, batch_first=True).to(device),
         layers=layers,
     )
