@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install install-test demo lint types unit test bench-data bench-eval bench-cluster bench-scale clean
+.PHONY: install install-test demo lint types unit test bench-data bench-eval bench-cluster bench-scale clean bench-tune clean
 
 install: $(VENV)/.installed                ## .venv with the medclm command
 install-test: $(VENV)/.installed-test
@@ -45,6 +45,12 @@ bench-cluster: install-test                ## jobs on several nodes, killed unde
 
 bench-scale: install-test                  ## the tables of docs/scale.md again, from bench/scale.json
 	$(BIN)/python bench/scale.py
+
+clean:
+	rm -rf demo-out build dist bench-*.json
+
+bench-tune: install-test                   ## early stopping against the full grid, found against untuned; bench-tune.json
+	$(BIN)/python bench/tune.py $(BENCH)
 
 clean:
 	rm -rf demo-out build dist bench-*.json
