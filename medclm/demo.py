@@ -139,6 +139,8 @@ def _evaluate(out: Path, dataset: str, models: dict[str, str], clock: Clock, qui
                 batch_size=32,
                 controls=controls,
                 progress=report,
+                actors=0,
+                attention=False,
             )
     return results
 

@@ -12,10 +12,14 @@ import shutil
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from medclm import storage
+from medclm import doctor_nodes, storage
 from medclm.errors import MedclmError
+from medclm.nodes import NodeReport
+
+if TYPE_CHECKING:
+    from medclm.raycluster import Cluster
 
 VERSIONED = ("ray", "torch", "transformers", "peft", "monai", "pyarrow", "pydicom")
 """Packages whose version is checked against the range in medclm's own metadata."""
@@ -57,17 +61,27 @@ class Check:
     remedy: str = ""
 
 
-def diagnose(address: str | None = None, storage: str | None = None) -> list[Check]:
-    """Looks at this machine; never raises for what it finds.
+@dataclass(frozen=True)
+class Diagnosis:
+    """The checks, and what the nodes of the cluster said where one was looked at."""
+
+    checks: list[Check]
+    nodes: list[NodeReport]
+
+
+def diagnose(address: str | None = None, storage: str | None = None) -> Diagnosis:
+    """Looks at this machine, and at a cluster where one is named; never raises for what it finds.
 
     Args:
-        address: of a Ray cluster that must answer, see :func:`medclm.raycluster.resolve_address`.
-        storage: a directory or URL to write to; the working directory when None.
+        address: of a Ray cluster that must answer, see :func:`medclm.raycluster.resolve_address`; its nodes are asked
+            by a job. None: the cluster that RAY_ADDRESS names.
+        storage: a directory or URL to write to, also by every node; the working directory, here alone, when None.
     """
     checks = [_python(), *(_package(name) for name in VERSIONED)]
-    checks += [_cpu(), _gpu(), _shared_memory(), _ray(address), _storage(storage or os.getcwd()), _shipped_weights()]
+    found, nodes = _ray(address, storage)
+    checks += [_cpu(), _gpu(), _shared_memory(), *found, _storage(storage or os.getcwd()), _shipped_weights()]
     checks += [_extra(name) for name in OPTIONAL]
-    return checks
+    return Diagnosis(checks, nodes)
 
 
 def failed(checks: list[Check]) -> bool:
@@ -75,12 +89,13 @@ def failed(checks: list[Check]) -> bool:
     return any(check.status == "fail" for check in checks)
 
 
-def as_json(checks: list[Check]) -> dict[str, Any]:
-    """``{"ok": bool, "checks": [{"name", "status", "detail", "remedy"}, …]}``."""
-    return {"ok": not failed(checks), "checks": [asdict(check) for check in checks]}
+def as_json(found: Diagnosis) -> dict[str, Any]:
+    """``{"ok": bool, "checks": [{"name", "status", "detail", "remedy"}, …], "nodes": [a NodeReport's fields, …]}``."""
+    checks = [asdict(check) for check in found.checks]
+    return {"ok": not failed(found.checks), "checks": checks, "nodes": [asdict(node) for node in found.nodes]}
 
 
-def render(checks: list[Check], width: int = 80) -> None:
+def render(found: Diagnosis, width: int = 80) -> None:
     """Prints a table, ``width`` columns at most; a remedy stands below its detail. Colours in a terminal only."""
     from rich.console import Console
     from rich.table import Table
@@ -91,12 +106,14 @@ def render(checks: list[Check], width: int = 80) -> None:
     table.add_column("", no_wrap=True)
     table.add_column("found", ratio=1, overflow="fold")
     styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-    for check in checks:
+    for check in found.checks:
         text = Text(check.detail)
         if check.remedy and check.status != "ok":
             text.append(f"\n-> {check.remedy}", style="dim")
         table.add_row(check.name, Text(check.status, style=styles[check.status]), text)
     Console(width=width).print(table)
+    if found.nodes:
+        doctor_nodes.render(found.nodes, width)
 
 
 def _requirements() -> dict[str, Any]:
@@ -178,46 +195,65 @@ def _shared_memory(folder: Path = Path("/dev/shm")) -> Check:
     return Check("shared memory", "warn", f"{detail}; Ray's object store wants 30 %", "in a container: --shm-size=10g")
 
 
-def _ray(address: str | None) -> Check:
+def _ray(address: str | None, url: str | None) -> tuple[list[Check], list[NodeReport]]:
+    """The cluster, by its job server from outside, or as one of its jobs; and its nodes where it was asked for."""
     from medclm.raycluster import ADDRESS_VARIABLES, Cluster, UnreachableError
 
     asked = address or next((os.environ[name] for name in ADDRESS_VARIABLES if os.environ.get(name)), None)
     own = importlib.metadata.version("ray")
     if asked and address is None and "://" not in asked:
-        return _ray_inside(asked, own)
+        return _ray_inside(asked, own, url)
     try:
         cluster = Cluster(address, timeout_s=5.0)
         theirs = cluster.version()
+        checks = [_ray_version(cluster, own, theirs), _token(cluster)]
+        if not asked or theirs != own:
+            return checks, []
+        nodes = doctor_nodes.fetch(cluster.address, url)
     except UnreachableError as error:
         if asked:
-            return Check("ray cluster", "fail", error.message(), "start it, or correct the address")
-        return Check("ray cluster", "ok", "no cluster here: a command starts a local Ray of its own")
+            return [Check("ray cluster", "fail", error.message(), "start it, or correct the address")], []
+        return [Check("ray cluster", "ok", "no cluster here: a command starts a local Ray of its own")], []
     except MedclmError as error:
-        return Check("ray cluster", "fail", error.message(), _remedy(error))
-    token = "with a token" if cluster.token else "without a token"
+        return [Check("ray cluster", "fail", error.message(), _remedy(error))], []
+    return checks + doctor_nodes.judge(nodes, url), nodes
+
+
+def _ray_version(cluster: Cluster, own: str, theirs: str) -> Check:
     same = theirs == own
     remedy = "" if same else f"install ray {theirs} here, or {own} there"
-    return Check("ray cluster", "ok" if same else "fail", f"{cluster.address} answers, ray {theirs}, {token}", remedy)
+    return Check("ray cluster", "ok" if same else "fail", f"{cluster.address} answers, ray {theirs}", remedy)
 
 
-def _ray_inside(address: str, own: str) -> Check:
+def _token(cluster: Cluster) -> Check:
+    """Whether the cluster takes the token that is here, and refuses whoever has none."""
+    cluster.jobs()
+    if cluster.lets_anyone_in():
+        remedy = "start it with RAY_AUTH_MODE=token (`ray get-auth-token --generate` makes one)"
+        return Check("ray token", "warn", "the cluster runs jobs for anyone who reaches its port", remedy)
+    return Check("ray token", "ok", "accepted; without it the cluster refuses")
+
+
+def _ray_inside(address: str, own: str, url: str | None) -> tuple[list[Check], list[NodeReport]]:
     """The cluster of which this process is a job (``RAY_ADDRESS=host:port`` of its head process)."""
     import ray
     from ray.exceptions import RayError
+
+    from medclm import nodes
 
     began = not ray.is_initialized()
     try:
         if began:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        resources = ray.cluster_resources()
-        nodes = sum(1 for node in ray.nodes() if node["Alive"])
+        reports = nodes.survey(url)
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-        return Check("ray cluster", "fail", f"{address} does not answer: {error}", "start it, or unset RAY_ADDRESS")
+        detail = f"{address} does not answer: {error}"
+        return [Check("ray cluster", "fail", detail, "start it, or unset RAY_ADDRESS")], []
     finally:
         if began:
             ray.shutdown()
-    amounts = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
-    return Check("ray cluster", "ok", f"{address} answers, ray {own}, {nodes} node(s), {amounts}")
+    checks = doctor_nodes.judge(reports, url)
+    return [Check("ray cluster", "ok", f"{address} answers, ray {own}"), *checks], reports
 
 
 def _remedy(error: MedclmError) -> str:

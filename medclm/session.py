@@ -21,8 +21,8 @@ _QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "ERROR", "RAY_
 def ray_session(quiet: bool = True) -> Iterator[None]:
     """Ray, connected. A Ray that was already up is left as it is; one that this call started is stopped at the end.
 
-    ``RAY_ADDRESS`` (set inside ``ray job submit``) names the cluster; without it a local Ray starts, with at least
-    :data:`LOCAL_CPUS` logical CPUs. ``quiet`` keeps Ray's own log lines in its log files.
+    ``RAY_ADDRESS`` (set inside ``ray job submit``; ``auto``: the one on this machine) names the cluster; without it a
+    local Ray starts, with at least :data:`LOCAL_CPUS` logical CPUs, also beside one that is up already. ``quiet`` keeps Ray's own log lines in its log files.
     """
     import ray
 
@@ -32,7 +32,7 @@ def ray_session(quiet: bool = True) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict = {"log_to_driver": not quiet, "logging_level": logging.ERROR if quiet else logging.INFO}
     if not os.environ.get("RAY_ADDRESS"):
-        options |= {"num_cpus": max(LOCAL_CPUS, os.cpu_count() or 1), "include_dashboard": False}
+        options |= {"address": "local", "num_cpus": max(LOCAL_CPUS, os.cpu_count() or 1), "include_dashboard": False}
     if quiet:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)

@@ -55,6 +55,7 @@ def submit(
     submission_id: str | None = None,
     root: Path | None = None,
     say: Callable[[str], None] = print,
+    quiet: bool = False,
 ) -> JobResult:
     """Runs a medclm command on a cluster, with the working directory that :mod:`medclm.workdir` describes.
 
@@ -67,6 +68,7 @@ def submit(
         submission_id: the job's name; derived from the command when None.
         root: the directory that is sent; the current one when None.
         say: receives the lines meant for the user.
+        quiet: what `ray job submit` itself prints is kept back, unless it fails.
 
     Raises:
         UsageError: the command is empty or a ``submit`` itself; the working directory cannot be sent.
@@ -91,7 +93,7 @@ def submit(
     if dry_run:
         return JobResult(name, line, "DRY-RUN", 0, len(entries), size)
     try:
-        status, code = _run(argv, cluster, name, follow, say)
+        status, code = _run(argv, cluster, name, follow, say, quiet)
     finally:
         shutil.rmtree(target, ignore_errors=True)
     return JobResult(name, line, status, code, len(entries), size)
@@ -217,17 +219,21 @@ def _ray() -> str:
     return "ray" if own in (None, named) else str(own)
 
 
-def _run(argv: list[str], cluster: Cluster, name: str, follow: bool, say: Callable[[str], None]) -> tuple[str, int]:
+def _run(
+    argv: list[str], cluster: Cluster, name: str, follow: bool, say: Callable[[str], None], quiet: bool
+) -> tuple[str, int]:
     sys.stdout.flush()
+    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if quiet else {}
     try:
-        done = subprocess.run(argv, check=False)
+        done = subprocess.run(argv, check=False, **kept)  # type: ignore[call-overload]
     except KeyboardInterrupt:
         say(f"not followed any further, the job goes on; {_next_steps(cluster, name)}")
         return cluster.job(name).status, 130
     if not follow and done.returncode == 0:
         return "SUBMITTED", 0
     if name not in {job.submission_id for job in cluster.jobs()}:
-        raise MedclmError("ray job submit failed; its message is above", where=cluster.address, got=done.returncode)
+        said = f": {done.stdout[-2000:]}" if quiet else "; its message is above"
+        raise MedclmError(f"ray job submit failed{said}", where=cluster.address, got=done.returncode)
     job = _wait(cluster, name, None)
     return job.status, job.exit_code or 0
 

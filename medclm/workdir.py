@@ -1,8 +1,8 @@
 """The working directory that travels to a cluster with a job: which files, how big, and a copy of exactly those.
 
-In a git checkout these are the tracked files and the new ones that .gitignore does not name; elsewhere everything but
-hidden folders, caches and environments. The package ``medclm`` always travels along, so ``python -m medclm.cli`` runs
-there the code that was submitted, whether or not the cluster's Python has a medclm of its own.
+In a git checkout these are the tracked files and the new ones that no .gitignore names; elsewhere everything that no
+.gitignore names but hidden folders, caches and environments. The package ``medclm`` always travels along, so
+``python -m medclm.cli`` runs there the code that was submitted, whether or not the cluster's Python has a medclm.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ def collect(root: Path) -> list[Entry]:
     if not root.is_dir():
         raise UsageError("the working directory does not exist", where=root)
     names = _git_files(root)
-    entries = _entries(root, _walk(root) if names is None else names)
+    entries = _entries(root, _unignored(root, _walk(root)) if names is None else names)
     paths = {entry.path for entry in entries}
     if "medclm/cli.py" not in paths:
         if any(path.startswith("medclm/") for path in paths):
@@ -58,14 +59,33 @@ def collect(root: Path) -> list[Entry]:
 
 def _git_files(root: Path) -> list[str] | None:
     """Tracked and new unignored files below ``root``; None outside a git checkout or without git."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    return _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+
+
+def _unignored(root: Path, names: list[str]) -> list[str]:
+    """``names`` without those that a .gitignore in ``root`` or below names, for a folder that is no checkout.
+
+    Raises:
+        UsageError: there is a .gitignore, and no git to read it.
+    """
+    if not any(".gitignore" in files for _, _, files in os.walk(root)):
+        return names
+    with tempfile.TemporaryDirectory() as folder:  # git's own reading of them, from a repository that is elsewhere
+        where = (f"--git-dir={folder}", f"--work-tree={root.resolve()}")
+        _git(root, "init", "--quiet", "--bare", folder)
+        kept = _git(root, *where, "ls-files", "-z", "--others", "--exclude-standard")
+    if kept is None:
+        raise UsageError("git is needed to read .gitignore", where=root, remedy="install git, or remove .gitignore")
+    return sorted(set(names) & set(kept))
+
+
+def _git(root: Path, *arguments: str) -> list[str] | None:
+    """The null-separated names that git prints; None where it fails or is not there."""
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, check=False)
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
     except FileNotFoundError:
         return None
-    if done.returncode:
-        return None
-    return [name for name in os.fsdecode(done.stdout).split("\0") if name]
+    return None if done.returncode else [name for name in os.fsdecode(done.stdout).split("\0") if name]
 
 
 def _walk(root: Path) -> list[str]:

@@ -44,7 +44,7 @@ def ray_cluster(s3):
     """One local Ray with 4 logical CPUs, shared by every test that needs Ray."""
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="warning")
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="warning")
     yield ray
     ray.shutdown()
 

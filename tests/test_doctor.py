@@ -21,7 +21,7 @@ def no_cluster(monkeypatch):
 
 def test_this_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(raycluster, "DEFAULT_ADDRESS", "http://127.0.0.1:9")
-    checks = {check.name: check for check in doctor.diagnose(storage=str(tmp_path))}
+    checks = {check.name: check for check in doctor.diagnose(storage=str(tmp_path)).checks}
     for name in ("python", *doctor.VERSIONED, "cpu", "ray cluster", "storage"):
         assert checks[name].status == "ok", checks[name]
     assert importlib.metadata.version("torch") in checks["torch"].detail
@@ -31,7 +31,8 @@ def test_this_machine(tmp_path, monkeypatch):
 
 
 def test_a_cluster_that_was_asked_for_must_answer():
-    check = doctor._ray("http://127.0.0.1:9")
+    (check,), nodes = doctor._ray("http://127.0.0.1:9", None)
+    assert nodes == []
     assert check.status == "fail"
     assert "127.0.0.1:9" in check.detail
 
@@ -81,12 +82,13 @@ def test_small_shared_memory_is_a_warning(tmp_path):
 
 def test_table_has_80_columns_and_json_says_the_same(capsys):
     checks = [doctor.Check("storage", "fail", "x" * 200, "do this"), doctor.Check("cpu", "ok", "2 cores", "not shown")]
-    doctor.render(checks)
+    found = doctor.Diagnosis(checks, [])
+    doctor.render(found)
     text = capsys.readouterr().out
     assert max(len(line) for line in text.splitlines()) == 80
     assert "-> do this" in text
     assert "not shown" not in text
     assert text.count("x") == 200
-    document = json.loads(json.dumps(doctor.as_json(checks)))
+    document = json.loads(json.dumps(doctor.as_json(found)))
     assert document["ok"] is False
     assert document["checks"][1] == {"name": "cpu", "status": "ok", "detail": "2 cores", "remedy": "not shown"}

@@ -1,6 +1,6 @@
-"""Submitting to a real Ray head with token authentication, started here on its own ports and stopped by its process.
+"""Submitting to a real Ray head with token authentication and a second node, started here on ports of their own.
 
-Slow for a unit test (half a minute on a quiet machine): a Ray head takes 6 s to start and each job 3 to 8 s.
+Slow for a unit test: a head takes 6 s to start and each job 3 to 8 s, so the jobs here are few.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from medclm import raycluster, submit
+from medclm import doctor, raycluster, submit
 from medclm.errors import MedclmError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,43 +44,52 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def head():
-    """Address of a Ray head that asks for TOKEN."""
+    """Address of a Ray head that asks for TOKEN, with a second node that declares a GPU it has not."""
     folder = tempfile.mkdtemp(prefix="mr", dir="/tmp")  # short: Ray's socket paths have 107 bytes
-    names = [
-        *("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port"),
-        *("dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port"),
-        *("object-manager-port", "node-manager-port"),
-    ]
+    names = ["port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port"]
+    names += ["dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port"]
+    names += ["object-manager-port", "node-manager-port"]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    argv = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--disable-usage-stats"]
-    argv += [f"--{name}={port}" for name, port in ports.items()]
-    argv += [f"--temp-dir={folder}", "--num-cpus=4", "--object-store-memory=100000000", "--dashboard-host=127.0.0.1"]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as in an activated environment
-    env = {**os.environ, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
-    with open(Path(folder) / "head.log", "w") as log:
-        process = subprocess.Popen(argv, env=env, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{ports['dashboard-port']}"
+    started: list[subprocess.Popen] = []
+    options = [*(f"--{name}={port}" for name, port in ports.items()), f"--temp-dir={folder}", "--num-cpus=4"]
     try:
-        address = f"http://127.0.0.1:{ports['dashboard-port']}"
-        wait_until_up(address, process, Path(folder) / "head.log")
+        started.append(start(folder, "head", "--head", "--dashboard-host=127.0.0.1", *options))
+        wait_until(address, "/api/jobs/", lambda _: True, started[0], Path(folder) / "head.log")
+        joining = ["--num-cpus=1", "--num-gpus=1", f"--address=127.0.0.1:{ports['port']}"]
+        started.append(start(folder, "second", *joining))
+        both = lambda text: text.count('"ALIVE"') >= 2  # noqa: E731
+        wait_until(address, "/nodes?view=summary", both, started[1], Path(folder) / "second.log")
         yield address
     finally:
-        end_session(process.pid)
-        process.wait(10)
+        for process in started:
+            end_session(process.pid)
+            process.wait(10)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_until_up(address: str, process: subprocess.Popen, log: Path) -> None:
+def start(folder: str, name: str, *options: str) -> subprocess.Popen:
+    """``ray start`` with a log file of its name; it stays in the foreground of a session of its own."""
+    argv = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as in an activated environment
+    env = {**os.environ, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    with open(Path(folder) / f"{name}.log", "w") as log:
+        command = [*argv, *options, "--object-store-memory=100000000"]
+        return subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+
+
+def wait_until(address: str, path: str, enough: Callable[[str], bool], process: subprocess.Popen, log: Path) -> None:
     import requests
 
-    for _ in range(120):
+    for _ in range(240):
         assert process.poll() is None, log.read_text()
         try:
-            answer = requests.get(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=5)
-            if answer.ok:
+            answer = requests.get(address + path, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=5)
+            if answer.ok and enough(answer.text):
                 return
         except requests.ConnectionError:
             pass
-        time.sleep(0.5)
+        time.sleep(0.25)
     raise AssertionError(log.read_text())
 
 
@@ -117,60 +127,75 @@ def stand_in(tmp_path):
     return root
 
 
-def test_job_runs_the_sent_copy_and_its_exit_code_comes_back(head, token, stand_in, capfd):
+def test_the_line_of_a_dry_run_runs_the_sent_copy_when_it_is_pasted(head, token, stand_in, monkeypatch):
     said: list[str] = []
-    result = submit.submit(["data", "build", "--name", "a b"], head, root=stand_in, say=said.append)
-    assert (result.status, result.exit_code, result.files) == ("SUCCEEDED", 0, 3)
-    assert "stand-in data build --name a b" in capfd.readouterr().out
-    assert said[0] == "working directory: 3 files, 0.0 MiB (limit 100 MiB)"
-    assert said[1] == result.line
+    result = submit.submit(["data", "build", "--name", "a b"], head, dry_run=True, root=stand_in, say=said.append)
+    assert (result.status, result.files) == ("DRY-RUN", 3)
+    assert said == ["working directory: 3 files, 0.0 MiB (limit 100 MiB)", result.line]
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    done = subprocess.run(result.line, shell=True, capture_output=True, text=True, timeout=120)
+    assert "stand-in data build --name a b" in done.stdout, done.stderr
     assert "stand-in data build --name a b" in submit.logs(result.submission_id, head)
-    assert not Path(shlex.split(result.line)[shlex.split(result.line).index("--working-dir") + 1]).exists()
-
-
-def test_a_failing_job_is_followed_from_another_process(head, token, stand_in):
     lines: list[str] = []
-    submitted = submit.submit(["fail"], head, follow=False, root=stand_in, say=lambda _line: None)
-    job = submit.follow(submitted.submission_id, head, say=lines.append)
-    assert (job.status, job.exit_code) == ("FAILED", 3)
-    assert "stand-in fail" in lines
+    job = submit.follow(result.submission_id, head, say=lines.append)
+    assert (job.status, job.exit_code) == ("SUCCEEDED", 0)
+    assert "stand-in data build --name a b" in lines
+    again = submit.submit(["data", "build", "--name", "a b"], head, dry_run=True, root=stand_in, say=said.append)
+    assert again.submission_id == f"{result.submission_id}-2", "an ended job's command gets the next id"
+
+
+def test_a_failing_job_gives_its_exit_code_and_leaves_no_copy(head, token, stand_in):
+    result = submit.submit(["fail"], head, root=stand_in, say=lambda _line: None)
+    assert (result.status, result.exit_code) == ("FAILED", 3)
+    argv = shlex.split(result.line)
+    assert not Path(argv[argv.index("--working-dir") + 1]).exists()
 
 
 def test_the_same_command_is_refused_while_it_runs_and_can_be_stopped(head, token, stand_in):
     said: list[str] = []
-    first = submit.submit(["train", "sleep"], head, follow=False, root=stand_in, say=said.append)
+    first = submit.submit(["train", "sleep"], head, follow=False, root=stand_in, say=said.append, quiet=True)
     assert (first.status, first.exit_code) == ("SUBMITTED", 0)
     with pytest.raises(MedclmError, match="running already") as caught:
         submit.submit(["train", "sleep"], head, root=stand_in, say=said.append)
     assert f"--follow {first.submission_id}" in str(caught.value)
     job = submit.stop(first.submission_id, head)
     assert (job.status, job.exit_code) == ("STOPPED", 1)
-    again = submit.submit(["train", "sleep"], head, dry_run=True, root=stand_in, say=said.append)
-    assert again.submission_id == f"{first.submission_id}-2", "an ended job's command gets the next id"
 
 
-def test_a_data_build_and_a_training_run_as_jobs(head, token, tmp_path):
+def test_a_data_build_as_a_job_of_two_nodes(head, token, tmp_path):
     from medclm.data import shards
     from medclm.samples.phantom import write_phantom
 
     write_phantom(tmp_path / "phantom", 6, seed=1, size=64)
     (tmp_path / "empty").mkdir()
-    command = ["data", "build", "--images", f"{tmp_path}/phantom/images", "--out", f"{tmp_path}/built"]
-    command += [
-        "--annotations",
-        f"{tmp_path}/phantom/annotations.json",
-        "--segmenter",
-        f"masks:{tmp_path}/phantom/masks",
-    ]
+    images, masks = f"{tmp_path}/phantom/images", f"masks:{tmp_path}/phantom/masks"
+    command = ["data", "build", "--images", images, "--annotations", f"{tmp_path}/phantom/annotations.json"]
+    command += ["--segmenter", masks, "--out", f"{tmp_path}/built"]
     result = submit.submit(command, head, root=tmp_path / "empty", say=print)
     assert result.exit_code == 0
     assert shards.read_manifest(f"{tmp_path}/built")["rows"] == 6
-    tiny = {"image_size": 32, "vision_width": 16, "vision_layers": 1, "text_width": 16, "text_layers": 2, "heads": 2}
-    settings = [f"model.tiny.{key}={value}" for key, value in tiny.items()]
-    command = ["train", "--data", f"{tmp_path}/built", "--out", f"{tmp_path}/run", "steps=2", "batch_size=2", *settings]
-    result = submit.submit(command, head, root=tmp_path / "empty", say=print)
-    assert result.exit_code == 0
-    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_doctor_asks_every_node(head, token, tmp_path):
+    """The second node's declared GPU is not there; all else is one machine's, so it is equal on both."""
+    found = doctor.diagnose(head, str(tmp_path))
+    checks = {check.name: check for check in found.checks}
+    assert [(node.cpus, node.gpus) for node in found.nodes] == [(4, 0), (1, 1)]
+    assert all(node.versions == found.nodes[0].versions for node in found.nodes)
+    assert all(abs(node.skew_s) <= node.skew_error_s + 0.05 for node in found.nodes)
+    names = ("ray cluster", "ray token", "node versions", "node clocks", "node storage")
+    assert {name: checks[name].status for name in names} == dict.fromkeys(names, "ok")
+    assert checks["nodes"].detail == "2, 5 CPUs and 1 GPUs declared"
+    gpus = sum(len(node.gpu_names) for node in found.nodes)
+    assert checks["node gpus"].status == ("ok" if gpus else "fail")
+    assert list(tmp_path.iterdir()) == [], "the storage test cleans up"
+
+
+@pytest.mark.parametrize("words", ["data build", "train", "tune", "eval", "serve"])
+def test_every_long_command_can_be_submitted(token, stand_in, words):
+    command = [*words.split(), "--out", "s3://bucket/x"]
+    line = submit.submit(command, "http://127.0.0.1:9", dry_run=True, root=stand_in, say=lambda _line: None).line
+    assert line.endswith(f"-- python -m medclm.cli {words} --out s3://bucket/x")
 
 
 def test_wrong_and_missing_tokens_are_explained(head, token, stand_in):

@@ -38,6 +38,14 @@ def test_git_checkout_sends_tracked_and_new_files_but_no_ignored_ones(tmp_path):
     assert paths(tmp_path) == ["a.log", "kept", "new/y"], "a tracked file travels although .gitignore names it"
 
 
+def test_ignore_files_of_subfolders_count_in_a_checkout_and_elsewhere(tmp_path):
+    write(tmp_path, DOTgitignore=b"*.log\n", a=b"1", bDOTlog=b"2", sub__DOTgitignore=b"/big\n!keep.log\n")
+    write(tmp_path, sub__big=b"3", sub__keepDOTlog=b"4", sub__deep__big=b"5", sub__DOThidden=b"6")
+    assert paths(tmp_path) == ["a", "sub/deep/big", "sub/keep.log"]
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert paths(tmp_path) == ["a", "sub/.hidden", "sub/deep/big", "sub/keep.log"]
+
+
 def test_elsewhere_hidden_folders_caches_and_environments_stay(tmp_path):
     write(tmp_path, a=b"1", b__c=b"2", DOThidden__x=b"3", __pycache____y=b"4", py__pyvenvDOTcfg=b"5", py__lib__z=b"6")
     (tmp_path / "__pycache__").mkdir(exist_ok=True)

@@ -33,16 +33,16 @@ def submit(
 
 
 def doctor(
-    address: Annotated[str | None, typer.Option(help="Ray address to look at.")] = None,
+    address: Annotated[str | None, typer.Option(help="A cluster whose nodes are asked, e.g. http://HEAD:8265.")] = None,
     storage: Annotated[str | None, typer.Option(help="Directory or URL to try a write in.")] = None,
     json: Json = False,
 ) -> None:
-    """What is installed, what is missing, and the remedy."""
-    from medclm.doctor import as_json, diagnose, render
+    """What is installed, what is missing, and the remedy; with --address also on every node of a cluster."""
+    from medclm.doctor import as_json, diagnose, failed, render
 
-    checks = diagnose(address, storage)
+    found = diagnose(address, storage)
     if json:
-        terminal.show_json(as_json(checks))
+        terminal.show_json(as_json(found))
     else:
-        render(checks)
-    raise typer.Exit(int(any(check.status == "fail" for check in checks)))
+        render(found)
+    raise typer.Exit(int(failed(found.checks)))

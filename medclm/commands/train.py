@@ -34,15 +34,19 @@ def tune(
     out: Out = Path("tune-out"),
     overrides: Overrides = None,
     config: Config = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Only go on with the search that is in --out.")] = False,
     json: Json = False,
 ) -> None:
-    """Search the schedule with Ray Tune over the real training job; writes schedule.yaml for `medclm train`."""
+    """Search the schedule with Ray Tune over the real training job; writes schedule.yaml for `medclm train`.
+
+    Run again after an interruption, it goes on.
+    """
     from medclm import config as configs
     from medclm.train.tune import tune as run
 
     settings = configs.load(configs.TuneConfig, config, overrides or ())
     with terminal.progress("tune", quiet=json) as report:
-        result = run(data, str(out), settings, progress=report)
+        result = run(data, str(out), settings, progress=report, resume=resume)
     finish(result.summary(), json, f"Schedule: {result.schedule_yaml}", f"medclm train --config {result.schedule_yaml}")
 
 

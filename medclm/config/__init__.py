@@ -7,7 +7,15 @@ launcher and the app unpack it, everything else takes named parameters.
 from medclm.config.build import BuildConfig
 from medclm.config.load import keys, load
 from medclm.config.serve import ServeConfig
-from medclm.config.train import LossConfig, ModelConfig, OptimConfig, ScheduleConfig, TinyConfig, TrainConfig
+from medclm.config.train import (
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    ParallelConfig,
+    ScheduleConfig,
+    TinyConfig,
+    TrainConfig,
+)
 from medclm.config.tune import Choice, TuneConfig
 
 __all__ = [
@@ -16,6 +24,7 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "OptimConfig",
+    "ParallelConfig",
     "ScheduleConfig",
     "ServeConfig",
     "TinyConfig",

@@ -54,7 +54,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"percent": percent, "number": number, "interval": interval}
+    environment.filters |= {"percent": percent, "number": number, "interval": interval, "signed": signed}
     return environment
 
 
@@ -66,6 +66,11 @@ def percent(share: float | None) -> str:
 def number(value: float | None, digits: int = 2) -> str:
     """A number with fixed digits; None is a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def signed(share: float | None) -> str:
+    """A lead in points with its sign: "+3.2"; None is a dash."""
+    return "–" if share is None else f"{100 * share:+.1f}"
 
 
 def interval(values: Mapping[str, Any] | None) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from medclm import storage
+from medclm.eval.asks import open_image
 from medclm.eval.benchmarks import Benchmark, Item
 from medclm.eval.pages import Mark, bar, figure, interval, number, percent, render_page
 from medclm.eval.rows import SCORED
-from medclm.eval.sources import open_picture
 
 SHOWN = 9
 """Pictures shown of each verdict and benchmark."""
@@ -20,7 +20,10 @@ CONTROL_TEXT = {
     "majority": "majority answer per question type, from training",
     "blank": "blank image",
     "shuffled": "another patient's image",
+    "text_only": "no image at all",
 }
+CHARS = 400
+"""Characters of a text that a page shows."""
 
 
 def write_report(
@@ -56,8 +59,8 @@ def write_report(
 def choose(rows: list[dict[str, Any]], verdict: str, count: int, seed: int) -> list[dict[str, Any]]:
     """At most ``count`` rows of a verdict ("right", "wrong", "no answer"), one of each question type in turn."""
     fits = {
-        "right": lambda row: bool(row["correct"]),
-        "wrong": lambda row: row["status"] == "ok" and not row["correct"],
+        "right": is_right,
+        "wrong": lambda row: row["status"] == "ok" and not is_right(row),
         "no answer": lambda row: row["status"] == "unparsed",
     }[verdict]
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -73,11 +76,24 @@ def choose(rows: list[dict[str, Any]], verdict: str, count: int, seed: int) -> l
     return chosen
 
 
+def is_right(row: dict[str, Any]) -> bool:
+    """By the strict scorer; a question that only asks where is right when every box is hit (IoU of 0.5 at least)."""
+    return row["hit"] == 1 if row["correct"] is None else bool(row["correct"])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= CHARS else f"{text[:CHARS]} … ({len(text)} characters)"
+
+
 def _shot(row: dict[str, Any], item: Item) -> dict[str, Any]:
     marks = [Mark(tuple(box), "reference") for box in row["reference_boxes"]]  # type: ignore[arg-type]
     marks += [Mark(tuple(box), "predicted") for box in row["predicted_boxes"] or ()]  # type: ignore[arg-type]
-    picture = figure(open_picture(item), marks, alt=f"image {item.image_id} with reference and predicted boxes")
-    return {"row": row, "figure": picture, "steps": [step for step in row["steps"] or () if step["text"]]}
+    picture = figure(
+        open_image(item.image, item.image_id), marks, alt=f"image {item.image_id} with reference and predicted boxes"
+    )
+    steps = [{**step, "text": _short(step["text"])} for step in row["steps"] or () if step["text"]]
+    shown = {**row, "answer": _short(row["answer"] or "")}
+    return {"row": shown, "right": is_right(row), "figure": picture, "steps": steps}
 
 
 def print_summary(result: dict[str, Any], out: str | Path) -> None:
@@ -86,10 +102,17 @@ def print_summary(result: dict[str, Any], out: str | Path) -> None:
 
     for name, benchmark in result["benchmarks"].items():
         few = result["summary"][name]
-        rows = {"accuracy (strict)": f"{percent(few['accuracy'])}  (95 %: {interval(benchmark['accuracy'])})"}
+        rows = {}
+        if few["accuracy"] is not None:
+            rows["accuracy (strict)"] = f"{percent(few['accuracy'])}  (95 %: {interval(benchmark['accuracy'])})"
         for control, values in benchmark["controls"].items():
             rows[f"{control} control"] = f"{percent(values['accuracy']['value'])}  (p {values['p_value']:.4f})"
-        rows["box IoU"] = number(few["box_iou"])
+        if few["box_iou"] is not None:
+            rows["box IoU"] = number(few["box_iou"])
+        change = benchmark["faithfulness"]["change"]
+        if change["p_value"] is not None:
+            masked, other = (percent(change[name]["value"]) for name in ("masked", "elsewhere"))
+            rows["answer changes"] = f"{masked} evidence hidden, {other} elsewhere  (p {change['p_value']:.4f})"
         rows["without an answer"] = str(few["parse_failures"])
         rows["could not be asked"] = str(few["excluded"])
         terminal.table(f"{name}: {few['questions']} questions, {few['images']} images", rows)

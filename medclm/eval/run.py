@@ -2,8 +2,9 @@
 
 ::
 
-    OUT/eval.json             every number, with intervals, controls, settings and versions
-    OUT/predictions.parquet   one row a question (medclm.eval.rows.SCHEMA); `--model` takes it again
+    OUT/answers/…             every reply as it came in; an evaluation that is run again goes on from there
+    OUT/eval.json             every number, with intervals, controls, settings and versions; written last
+    OUT/predictions.parquet   one row a question (medclm.eval.rows.SCHEMA); `--model` and `medclm compare` take it
     OUT/report.html           the same to look at, with pictures
 """
 
@@ -19,12 +20,16 @@ from typing import Any, Literal
 
 from medclm import __version__, storage
 from medclm.errors import UsageError
+from medclm.eval.answering import MASK, answer_all, variants_of
+from medclm.eval.asks import Key, make_plan
 from medclm.eval.benchmarks import Benchmark, load_benchmark
-from medclm.eval.rows import CONTROLS, SCHEMA, ask
+from medclm.eval.endpoint import Endpoint
+from medclm.eval.replies import Reply
+from medclm.eval.rows import CONTROLS, SCHEMA, make_rows
 from medclm.eval.sources import Progress, open_source
 from medclm.eval.summary import headline, summarise_rows
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_NEW_TOKENS = 256
 
 
@@ -39,19 +44,32 @@ def evaluate(
     controls: bool | Sequence[str] = True,
     predictor: Any = None,
     progress: Progress | None = None,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    actors: int | None = None,
+    attention: bool = True,
+    endpoint: Endpoint | None = None,
+    judge: Endpoint | None = None,
 ) -> dict[str, Any]:
     """Evaluates a model and writes eval.json, predictions.parquet and report.html.
 
     Args:
-        model_dir: an exported model directory, or a predictions file (.parquet, .jsonl).
+        model_dir: an exported model directory, the address of an OpenAI-compatible endpoint (up to and with ``/v1``),
+            or a predictions file (.parquet, .jsonl, .csv).
         benchmarks: ``NAME:DIR`` texts.
-        out: directory to write.
+        out: directory to write. Answers that it holds already, of the same model to the same question, are used.
         limit: at most this many questions of each benchmark, drawn by ``seed``.
-        seed: of the draw, the shuffled images and the resampling.
-        mode: "reason" has the model explain before it answers, "answer" has it answer at once.
-        controls: True for all of "majority", "blank", "shuffled", False for none, or the names of those wanted.
+        seed: of the draw, the shuffled images, the masks and the resampling.
+        mode: "reason" has the model explain before it answers, "answer" has it answer at once. Decoding is greedy.
+        batch_size: questions generated together.
+        controls: True for all of "majority", "blank", "shuffled", "text_only", "mask", False for none, or the names of
+            those wanted.
         predictor: used in place of loading ``model_dir``: anything with ``predict(list[Request])`` and ``info``.
         progress: called with (done, total, what).
+        max_new_tokens: of an answer.
+        actors: Ray actors for a model directory; None: one a GPU, or one. 0: in this process, without Ray.
+        attention: measure the attention mass inside reference boxes (local models only).
+        endpoint: how an endpoint is asked, where ``model_dir`` is one.
+        judge: an endpoint that also judges every answer (scorer E).
 
     Returns:
         What eval.json holds: ``benchmarks`` (by name, see :func:`medclm.eval.summary.summarise_rows`), ``summary``
@@ -67,26 +85,32 @@ def evaluate(
         raise UsageError("no benchmark was named", remedy="give at least one --benchmark NAME:DIR")
     wanted = _wanted_controls(controls)
     loaded = _named([load_benchmark(spec, limit, seed) for spec in benchmarks])
-    source = open_source(model_dir, predictor)
-    rows: list[dict[str, Any]] = []
-    results: dict[str, Any] = {}
-    model_seconds = 0.0
+    source = open_source(model_dir, mode, max_new_tokens, batch_size, predictor, actors, endpoint)
+    judging = _open_judge(judge)
+    decoding = {"mode": mode, "strategy": "greedy", "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    variants, said = variants_of(source, wanted)
+    plan = make_plan(loaded, variants, seed, apart=not source.sees_images, attend=attention and source.inside)
+    answered = answer_all(source, plan, decoding | {"attention": attention}, str(out), progress)
+    notes = {name: [*plan_notes, *said] for name, plan_notes in plan.notes.items()}
+    ran = [name for name in wanted if name == "majority" or name in variants]
+    rows, results = _results(loaded, answered.replies, ran, notes)
+    judged = judging(rows) if judging else None
     for benchmark in loaded:
-        asked, notes, seconds = ask(source, benchmark, mode, batch_size, wanted, seed, progress)
-        model_seconds += seconds
-        rows += asked
-        about = {"directory": benchmark.directory, "splits_by": benchmark.splits_by}
-        results[benchmark.name] = about | {"notes": [*benchmark.notes, *notes]} | summarise_rows(asked, seed)
+        own = [row for row in rows if row["benchmark"] == benchmark.name]
+        results[benchmark.name] |= summarise_rows(own, seed)
     result = {
         "format_version": FORMAT_VERSION,
         "model": {"path": str(model_dir), **source.info},
         "scorer": "strict",
-        "decoding": {"mode": mode, "strategy": "greedy", "max_new_tokens": MAX_NEW_TOKENS, "batch_size": batch_size},
+        "decoding": decoding,
+        "controls": list(wanted),
         "seed": seed,
         "limit": limit,
+        "judge": judged,
         "summary": {name: headline(benchmark) for name, benchmark in results.items()},
         "benchmarks": results,
-        "seconds": {"model": round(model_seconds, 2), "total": round(time.perf_counter() - began, 2)},
+        "asks": {"asked": answered.asked, "kept": answered.kept, "shared": answered.shared},
+        "seconds": {"model": round(answered.seconds, 2), "total": round(time.perf_counter() - began, 2)},
         "software": software(),
     }
     _write_rows(out, rows)
@@ -95,11 +119,41 @@ def evaluate(
     return result
 
 
+def _results(
+    loaded: Sequence[Benchmark], replies: dict[Key, Reply], controls: Sequence[str], notes: dict[str, list[str]]
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Rows of all benchmarks, and by benchmark what is not a number."""
+    rows: list[dict[str, Any]] = []
+    results: dict[str, dict[str, Any]] = {}
+    for benchmark in loaded:
+
+        def reply_of(item: str, variant: str, name: str = benchmark.name) -> Reply | None:
+            return replies.get((name, item, variant))
+
+        own, more = make_rows(benchmark, reply_of, controls)
+        rows += own
+        about = {"directory": benchmark.directory, "splits_by": benchmark.splits_by}
+        results[benchmark.name] = about | {"notes": [*benchmark.notes, *notes[benchmark.name], *more]}
+    return rows, results
+
+
+def _open_judge(judge: Endpoint | None) -> Any:
+    """A function that judges rows, with its endpoint reached; None without a judge."""
+    if judge is None:
+        return None
+    from medclm.eval.endpoint import Chat
+    from medclm.eval.judge import judge_rows
+
+    chat = Chat(judge)
+    return lambda rows: judge_rows(chat, rows)
+
+
 def _wanted_controls(controls: bool | Sequence[str]) -> tuple[str, ...]:
+    known = (*CONTROLS, MASK)
     if isinstance(controls, bool):
-        return CONTROLS if controls else ()
-    if unknown := sorted(set(controls) - set(CONTROLS)):
-        raise UsageError("unknown control", got=", ".join(unknown), expected=", ".join(CONTROLS))
+        return known if controls else ()
+    if unknown := sorted(set(controls) - set(known)):
+        raise UsageError("unknown control", got=", ".join(unknown), expected=", ".join(known))
     return tuple(controls)
 
 
@@ -129,7 +183,7 @@ def _write_rows(out: str | Path, rows: list[dict[str, Any]]) -> None:
 
 def software() -> dict[str, str]:
     """Versions of what makes the numbers."""
-    names = ("torch", "transformers", "peft", "numpy", "scipy", "pillow", "pyarrow")
+    names = ("torch", "transformers", "peft", "ray", "torchmetrics", "numpy", "scipy", "pillow", "pyarrow")
     return {"medclm": __version__, "python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in names
     }

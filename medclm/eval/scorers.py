@@ -33,7 +33,8 @@ _ONES = (
 )  # fmt: skip
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 NUMBER_WORDS = {word: n for n, word in enumerate(_ONES)} | {word: 10 * n for n, word in enumerate(_TENS, start=2)}
-_TOKEN = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?|\d+(?:\.\d+)?|[^\W\d_]+")
+_CJK = "\u3400-\u9fff"
+_TOKEN = re.compile(rf"(?<![\w.])-?\d+(?:,\d{{3}})*(?:\.\d+)?|\d+(?:\.\d+)?|[{_CJK}]|[^\W\d_{_CJK}]+")
 _LETTER = re.compile(r"\W*([a-z])\W*(?:$|[.):]\s)")
 
 
@@ -50,7 +51,8 @@ def words(text: str) -> tuple[str, ...]:
     """The normalised words of a text, in order.
 
     Lower case; punctuation and the articles a, an, the are dropped; number words are digits ("twenty-one" is "21");
-    numbers have one form ("12.0" and "12" are the same; a decimal point and a sign before a number are kept).
+    numbers have one form ("12.0" and "12" are the same; a decimal point and a sign before a number are kept). Chinese
+    has no blanks between words: every character is one.
     """
     found: list[str] = []
     tens = 0

@@ -1,64 +1,119 @@
-"""Where answers come from: a model through its predictor, or a file of predictions made elsewhere.
-
-A source has ``info`` (goes into eval.json), ``sees_images`` (False: controls on the image make no sense) and
-``predict(requests, items)``, which returns one Prediction a request, or None where it has no answer to that item.
-"""
+"""Where answers come from: a local model, an OpenAI-compatible endpoint, or a file of predictions made elsewhere."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from medclm import storage
 from medclm.data.records import Step
 from medclm.errors import MedclmError, UsageError
-from medclm.eval.benchmarks import Item
-
-if TYPE_CHECKING:
-    import PIL.Image
-
-    from medclm.serve.predictor import Prediction, Request
+from medclm.eval.asks import Window
+from medclm.eval.endpoint import Endpoint
+from medclm.eval.replies import Reply, failed
+from medclm.serve.predictor import Prediction
 
 Progress = Callable[[int, int, str], None]
 """(done, total, what is being done)."""
+Keep = Callable[[int, list[Reply]], None]
+"""Gets the replies of a window by its place, as soon as they are there."""
+FILES = (".parquet", ".jsonl", ".csv")
 
 
 class Source(Protocol):
-    """See the module."""
+    """
+    Attributes:
+        info: for eval.json.
+        identity: what answers depend on beside the ask and the decoding; None where they need not be kept.
+        sees_images: False for answers that do not depend on the picture shown: controls on it make no sense.
+        without_picture: whether it can be asked with no picture at all.
+        inside: whether its attention can be measured.
+    """
 
     info: dict[str, Any]
+    identity: dict[str, Any] | None
     sees_images: bool
+    without_picture: bool
+    inside: bool
 
-    def predict(self, requests: Sequence[Request], items: Sequence[Item]) -> list[Prediction | None]: ...
+    def answer(self, windows: Sequence[Window], keep: Keep) -> None: ...
 
 
-class ModelSource:
-    """A predictor: anything with ``predict(list[Request]) -> list[Prediction]`` and ``info``."""
+class PredictorSource:
+    """A predictor in this process: anything with ``predict(list[Request]) -> list[Prediction]``, or a directory."""
 
     sees_images = True
 
-    def __init__(self, predictor: Any) -> None:
-        self._predictor = predictor
-        self.info = dict(getattr(predictor, "info", {}))
+    def __init__(self, model: Any, how: dict[str, Any], keep_answers: bool) -> None:
+        from medclm.eval.local import Answerer, has_weights
 
-    def predict(self, requests: Sequence[Request], items: Sequence[Item]) -> list[Prediction | None]:
-        return list(self._predictor.predict(list(requests)))
+        self._answerer = Answerer(model, **how)
+        predictor = self._answerer.predictor
+        self.inside = self.without_picture = has_weights(predictor)
+        self.info = dict(getattr(predictor, "info", {})) | {"actors": 0}
+        self.identity = model_identity(model) if keep_answers else None
+
+    def answer(self, windows: Sequence[Window], keep: Keep) -> None:
+        for place, window in enumerate(windows):
+            keep(place, self._answerer.answer(window))
+
+
+class PoolSource:
+    """An exported model directory, loaded by Ray actors."""
+
+    sees_images = without_picture = inside = True
+
+    def __init__(self, model_dir: str, how: dict[str, Any], actors: int | None) -> None:
+        from medclm.serve.predictor import check_model_dir
+
+        check_model_dir(model_dir)
+        self._how, self._actors = {"model": str(Path(model_dir).resolve()), **how}, actors
+        self.info = storage.read_json(storage.join(model_dir, "medclm.json"))
+        self.identity: dict[str, Any] | None = model_identity(model_dir)
+
+    def answer(self, windows: Sequence[Window], keep: Keep) -> None:
+        from medclm.eval.pool import answer_windows
+
+        self.info |= answer_windows(windows, keep, self._actors, self._how)
+
+
+class EndpointSource:
+    """See :mod:`medclm.eval.endpoint`."""
+
+    sees_images = without_picture = True
+    inside = False
+
+    def __init__(self, endpoint: Endpoint, mode: str, max_new_tokens: int) -> None:
+        from medclm.eval.endpoint import INSTRUCTION, Chat
+
+        self._chat, self._mode, self._max_new_tokens = Chat(endpoint), mode, max_new_tokens
+        self.info: dict[str, Any] = dict(self._chat.info)
+        if not self._chat.ours:
+            self.info["system_message"] = INSTRUCTION[mode]
+            self.info["box_units"] = endpoint.box_units
+        self.identity: dict[str, Any] | None = dict(self.info)
+
+    def answer(self, windows: Sequence[Window], keep: Keep) -> None:
+        from medclm.eval.endpoint import answer_windows
+
+        answer_windows(self._chat, windows, keep, self._mode, self._max_new_tokens)
 
 
 class FileSource:
-    """Predictions in a ``.parquet`` or ``.jsonl`` file, such as the predictions.parquet of an earlier run.
+    """Predictions in a ``.parquet``, ``.jsonl`` or ``.csv`` file, such as the predictions.parquet of an earlier run.
 
     Columns: ``id`` (of the question) and ``answer`` or ``text`` (then the answer is what follows the last "Answer:",
-    or all of it). Optional: ``predicted_boxes`` (list of [x1, y1, x2, y2] pixels), ``confidence``, ``parsed``.
+    or all of it). Optional: ``predicted_boxes`` (list of [x1, y1, x2, y2] pixels), ``steps`` (list of step, text,
+    box_xyxy), ``confidence``, ``parsed``.
 
     Raises:
         UsageError: the file is missing, of another type, or lacks the columns. MedclmError: it cannot be read.
     """
 
-    sees_images = False
+    sees_images = without_picture = inside = False
+    identity: dict[str, Any] | None = None
 
     def __init__(self, path: str | Path) -> None:
         rows = _read_table(Path(path))
@@ -66,30 +121,34 @@ class FileSource:
             raise UsageError(
                 "a predictions file lacks columns", where=path, expected="id and answer (or text)", got=sorted(rows[0])
             )
-        self._rows = {str(row["id"]): row for row in rows}
+        self._rows = {str(row["id"]): row for row in rows if isinstance(row, dict) and "id" in row}
         self.info = {"family": "predictions file", "file": str(path), "predictions": len(self._rows)}
+        if len(self._rows) < len(rows):
+            self.info["rows_with_an_id_used_before_or_none"] = len(rows) - len(self._rows)
 
-    def predict(self, requests: Sequence[Request], items: Sequence[Item]) -> list[Prediction | None]:
-        return [self._prediction(self._rows.get(item.id)) for item in items]
+    def answer(self, windows: Sequence[Window], keep: Keep) -> None:
+        for place, window in enumerate(windows):
+            keep(place, [self._reply(ask.item) for ask in window.asks])
 
-    def _prediction(self, row: dict[str, Any] | None) -> Prediction | None:
-        from medclm.serve.predictor import Prediction
-
-        if row is None or (row.get("answer") is None and row.get("text") is None):
-            return None
+    def _reply(self, item: str) -> Reply:
+        row = self._rows.get(item)
+        if row is None:
+            return failed("the file has no row with this id")
+        if row.get("answer") is None and row.get("text") is None:
+            return failed(str(row.get("reason") or "the file's row has neither answer nor text"))
         text = str(row.get("text") or "")
         answer = str(row["answer"]) if row.get("answer") is not None else text.rpartition("Answer:")[2].strip()
-        steps = tuple(Step(step="", text="", box_xyxy=tuple(box)) for box in row.get("predicted_boxes") or ())
-        return Prediction(
-            text=text or answer,
-            answer=answer,
-            confidence=float(row.get("confidence") or 0.0),
-            steps=steps,
-            parsed=row.get("parsed") is not False and bool(answer),
+        boxed = [Step(step="", text="", box_xyxy=tuple(box)) for box in row.get("predicted_boxes") or ()]
+        told = [Step.model_validate(step) for step in row.get("steps") or ()]
+        parsed = row.get("parsed") is not False and bool(answer)
+        return Reply(
+            Prediction(text or answer, answer, float(row.get("confidence") or 0), tuple(told or boxed), parsed)
         )
 
 
 def _read_table(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.csv
     import pyarrow.parquet as pq
 
     if not path.is_file():
@@ -97,80 +156,48 @@ def _read_table(path: Path) -> list[dict[str, Any]]:
     try:
         if path.suffix == ".parquet":
             return pq.read_table(path).to_pylist()
+        if path.suffix == ".csv":
+            text = pyarrow.csv.ConvertOptions(column_types={"id": pa.string(), "answer": pa.string()})
+            return pyarrow.csv.read_csv(path, convert_options=text).to_pylist()
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise MedclmError("the predictions file cannot be read", where=path, got=error) from error
 
 
-def open_source(model: str | Path, predictor: Any = None) -> Source:
-    """The source that ``--model`` names: a given predictor, a predictions file, or an exported model directory."""
+def model_identity(model_dir: str | Path) -> dict[str, Any]:
+    """What changes when an exported model does: its description, and size and time of its weights."""
+    folder = Path(model_dir).resolve()
+    weights = sorted(file for file in folder.rglob("*") if file.suffix in (".safetensors", ".bin"))
+    stamps = [[str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns] for file in weights]
+    return {"model": json.loads((folder / "medclm.json").read_text()), "weights": stamps}
+
+
+def open_source(
+    model: str | Path,
+    mode: str,
+    max_new_tokens: int,
+    batch_size: int,
+    predictor: Any = None,
+    actors: int | None = None,
+    endpoint: Endpoint | None = None,
+) -> Source:
+    """The source that ``--model`` names: a predictions file, the address of an endpoint, or an exported model.
+
+    Args:
+        predictor: used in place of loading ``model``.
+        actors: Ray actors for a model directory; 0 loads it in this process, None is one a GPU, or one.
+        endpoint: how an endpoint is asked; its address is ``model``.
+    """
+    how = {"mode": mode, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     if predictor is not None:
-        return ModelSource(predictor)
-    if Path(model).suffix in (".parquet", ".jsonl"):
+        return PredictorSource(predictor, how, keep_answers=False)
+    if str(model).startswith(("http://", "https://")):
+        import dataclasses
+
+        asked = dataclasses.replace(endpoint or Endpoint(str(model)), url=str(model))
+        return EndpointSource(asked, mode, max_new_tokens)
+    if Path(model).suffix in FILES:
         return FileSource(model)
-    from medclm.serve.predictor import Predictor
-
-    return ModelSource(Predictor(model))
-
-
-def open_picture(item: Item) -> PIL.Image.Image:
-    """The item's picture as displayed, 8 bits, "L" or "RGB", by the same two calls that serving makes.
-
-    Raises:
-        MedclmError: it is missing or cannot be decoded.
-    """
-    import PIL.Image
-
-    from medclm.data.images import read_picture, render
-
-    if item.image is None:
-        raise MedclmError("the picture is missing", where=item.image_id, got=item.problem or None)
-    values, _ = render(read_picture(item.image, item.image_id))
-    return PIL.Image.fromarray(values)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One question to ask. Jobs with equal ``picture`` and question are asked once and share the answer.
-
-    Attributes:
-        item: the question.
-        picture: names the picture; jobs are sorted by it, so that those that share one are in one batch.
-        open: makes the picture; called once for a run of jobs that share it.
-    """
-
-    item: Item
-    picture: Hashable
-    open: Callable[[], PIL.Image.Image]
-
-
-def answer_all(
-    source: Source, jobs: Sequence[Job], mode: str, batch_size: int, progress: Progress | None = None, what: str = ""
-) -> tuple[list[Prediction | None], float]:
-    """The prediction of every job, in order, and the seconds that the source took.
-
-    Distinct jobs are sorted by picture, then by length of the question: a batch shares pictures and pads little.
-    """
-    from medclm.serve.predictor import Request
-
-    def key_of(job: Job) -> tuple[Hashable, str]:
-        return job.picture, job.item.question if source.sees_images else job.item.id  # a file answers by id
-
-    distinct = {key_of(job): job for job in jobs}
-    order = sorted(distinct, key=lambda key: (str(key[0]), len(key[1]), key[1]))
-    answers: dict[Hashable, Prediction | None] = {}
-    seconds, last, image = 0.0, None, None
-    for start in range(0, len(order), batch_size):
-        keys = order[start : start + batch_size]
-        requests = []
-        for key in keys:
-            if image is None or key[0] != last:
-                last, image = key[0], distinct[key].open()
-            requests.append(Request(image=image, question=distinct[key].item.question, mode=mode))  # type: ignore[arg-type]
-        began = time.perf_counter()
-        predictions = source.predict(requests, [distinct[key].item for key in keys])
-        seconds += time.perf_counter() - began
-        answers |= dict(zip(keys, predictions, strict=True))
-        if progress:
-            progress(min(start + batch_size, len(order)), len(order), what)
-    return [answers[key_of(job)] for job in jobs], seconds
+    if actors == 0:
+        return PredictorSource(str(model), how, keep_answers=True)
+    return PoolSource(str(model), how, actors)

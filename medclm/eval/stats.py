@@ -6,8 +6,8 @@ whole clusters. Permutation test: sign flips of the clusters' paired differences
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,109 @@ def paired_permutation(
         extreme += int(np.sum(np.abs(signs @ differences) >= observed))
         left -= rows
     return (extreme + 1) / (resamples + 1)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of an ablation over its seeds, and its lead over the reference arm (None for the reference itself).
+
+    Attributes:
+        accuracy: mean over seeds and questions; interval by image, for these trained models.
+        by_seed: accuracy of each seed, in the order of the seeds.
+        seed_sd: standard deviation of ``by_seed`` (n - 1), what training anew changes; None with one seed.
+        lead: accuracy minus the reference's, over the seeds that both have; interval by image.
+        lead_by_seed: the same of each seed that both have.
+        p_value: paired permutation test by image of "no lead" (:func:`paired_permutation`).
+        p_holm: ``p_value`` corrected for the number of arms compared (Holm 1979).
+    """
+
+    name: str
+    accuracy: Interval
+    by_seed: tuple[float, ...]
+    seed_sd: float | None
+    lead: Interval | None = None
+    lead_by_seed: tuple[float, ...] = ()
+    p_value: float | None = None
+    p_holm: float | None = None
+
+
+Runs = Mapping[str, Mapping[int, Sequence[tuple[str, str, float]]]]
+"""Arm to seed to (question id, image id, correct) of every question; ``correct`` is 0 to 1."""
+
+
+def arm_table(runs: Runs, reference: str, seed: int = 0, resamples: int = 10_000) -> list[Arm]:
+    """The table of an ablation: every arm, in the order given, beside the reference arm.
+
+    A question's score is its mean over the seeds, so the interval and the p-value are about these models on new
+    images. They say nothing about training anew: look at ``seed_sd`` and at whether ``lead_by_seed`` keeps its sign.
+
+    Args:
+        runs: see :data:`Runs`. Every run has the same questions, in any order.
+        reference: the arm that the others are compared with.
+        seed, resamples: of the resampling.
+
+    Raises:
+        ValueError: the reference is no arm, an arm has no seed or none of the reference's, or a run has other
+            questions than the first one, the same question twice, or none.
+    """
+    if reference not in runs:
+        raise ValueError(f"the reference {reference!r} is no arm: {', '.join(runs)}")
+    if empty := [name for name, seeds in runs.items() if not seeds]:
+        raise ValueError(f"arms without a run: {', '.join(empty)}")
+    images = {question: image for question, image, _ in next(iter(runs[reference].values()))}
+    scores = {name: {s: _in_order(name, s, run, images) for s, run in seeds.items()} for name, seeds in runs.items()}
+    clusters = list(images.values())
+    arms = [_arm(name, scores[name], scores[reference], name == reference, clusters, seed, resamples) for name in runs]
+    corrected = iter(_holm([arm.p_value for arm in arms if arm.p_value is not None]))
+    return [replace(arm, p_holm=next(corrected)) if arm.p_value is not None else arm for arm in arms]
+
+
+def _in_order(arm: str, seed: int, run: Sequence[tuple[str, str, float]], images: Mapping[str, str]) -> np.ndarray:
+    """(n,) scores of a run in the order of ``images``."""
+    found = {question: (image, float(score)) for question, image, score in run}
+    if len(found) != len(run) or not run:
+        raise ValueError(f"arm {arm!r}, seed {seed}: a question occurs twice, or there is none")
+    if {question: image for question, (image, _) in found.items()} != dict(images):
+        raise ValueError(
+            f"arm {arm!r}, seed {seed}: its questions or images are not those of the reference's first run"
+        )
+    return np.array([found[question][1] for question in images])
+
+
+def _arm(
+    name: str,
+    own: dict[int, np.ndarray],
+    other: dict[int, np.ndarray],
+    is_reference: bool,
+    clusters: Sequence[str],
+    seed: int,
+    resamples: int,
+) -> Arm:
+    seeds = sorted(own)
+    by_seed = tuple(float(own[s].mean()) for s in seeds)
+    mean = np.mean([own[s] for s in seeds], axis=0)
+    spread = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None
+    arm = Arm(name, bootstrap(mean, clusters, seed, resamples), by_seed, spread)
+    if is_reference:
+        return arm
+    shared = sorted(set(own) & set(other))
+    if not shared:
+        raise ValueError(f"arm {name!r} shares no seed with the reference")
+    a, b = (np.mean([side[s] for s in shared], axis=0) for side in (own, other))
+    lead = bootstrap(a - b, clusters, seed, resamples)
+    by_shared = tuple(float((own[s] - other[s]).mean()) for s in shared)
+    p_value = paired_permutation(a, b, clusters, seed, resamples)
+    return replace(arm, lead=lead, lead_by_seed=by_shared, p_value=p_value)
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Scandinavian Journal of Statistics 6, 1979), in the order given."""
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
 
 
 def _by_cluster(values: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

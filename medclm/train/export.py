@@ -11,7 +11,8 @@ from medclm import __version__, storage
 from medclm.config import TrainConfig
 from medclm.errors import UsageError
 from medclm.train import checkpoint
-from medclm.train.model import INFO, Loaded, add_lora, freeze_vision, load_base
+from medclm.train.model import INFO, Loaded, load_base
+from medclm.train.setup import trainable
 
 FORMAT_VERSION = 1
 RUN = "run.json"
@@ -35,12 +36,7 @@ def export_run(run_dir: str | Path, to: str | Path, merge: bool = False) -> Path
     config = TrainConfig.model_validate(run["config"])
     newest = newest_checkpoint(run_dir)
     loaded = load_base(base_of(run_dir, config))
-    model, lora = loaded.model, config.model.finetune == "lora"
-    if config.model.freeze_vision:  # a checkpoint holds what was trained: the model must agree on what that is
-        freeze_vision(model, loaded.family)
-    if lora:
-        settings = config.model
-        model = add_lora(model, loaded.family, settings.lora_rank, settings.lora_alpha, settings.lora_dropout)
+    model, lora = trainable(loaded, config), config.model.finetune == "lora"
     steps = checkpoint.load_weights(newest, model)
     to.mkdir(parents=True, exist_ok=True)
     base = config.model.base

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,18 @@ from medclm import __version__, session, storage
 from medclm.config import TrainConfig
 from medclm.errors import MedclmError, UsageError
 from medclm.train.export import RUN, base_of, export_run
+from medclm.train.loop import STOP
 
-DONE = "train.json"
+DONE, FATAL = "train.json", "fatal.json"
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called with (steps done, steps in all, latest metrics)."""
 
-_NOT_CONTENT = {"threads", "log_every", "keep_checkpoints", "max_failures"}
-"""Config keys that do not change the weights."""
+_NOT_CONTENT = {
+    "threads", "log_every", "keep_checkpoints", "max_failures", "workers", "min_workers", "checkpoint_every",
+    "evaluate_every", "evaluate_limit", "tracker", "peak_tflops",
+}  # fmt: skip
+"""Config keys that do not change what is learnt: a run may go on with others. (Another number of workers adds the same
+numbers up in another order.)"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ def train(
         done = storage.read_json(folder / DONE)
         return TrainResult(str(folder / "model"), done["metrics"], done["steps"], done["seconds"])
     make_base(data, folder, config)
-    with session.ray_session():
+    with session.ray_session(), stop_on_sigterm(folder):
         metrics = fit(data, folder, config, name or f"train-{run['fingerprint']}", callbacks, progress)
     export_run(folder, folder / "model")
     seconds = time.monotonic() - start
@@ -73,12 +79,13 @@ def train(
 
 
 def describe(data: str, config: TrainConfig) -> dict[str, Any]:
-    """What makes a run (config, data, version) and its fingerprint.
+    """What makes a run (config, data, streams, version) and its fingerprint.
 
     Raises:
         UsageError: the dataset is missing, has too few training rows, or the batch does not divide.
     """
     from medclm.data.shards import read_manifest
+    from medclm.train.data import fragments_of, stream_count
 
     manifest = read_manifest(data)
     rows = manifest["counts"].get("splits", {}).get("train", 0)
@@ -87,15 +94,18 @@ def describe(data: str, config: TrainConfig) -> dict[str, Any]:
             "the dataset has fewer training rows than there are workers",
             where=data, expected=f"at least {config.workers}", got=rows, remedy="build more, or use fewer workers",
         )  # fmt: skip
-    parts = config.workers * config.accumulate
-    if config.batch_size % parts:
+    streams = stream_count(len(fragments_of(data, "train")), config.batch_size, config.workers)
+    smallest = config.batch_size // streams * (streams // config.workers)
+    if smallest < config.accumulate:
         raise UsageError(
-            "batch_size does not divide over workers and accumulation steps",
-            expected=f"a multiple of {parts}", got=config.batch_size,
+            "a worker's part of a batch cannot be cut into so many micro-batches",
+            expected=f"accumulate at most {smallest}", got=config.accumulate,
+            remedy="use a larger batch_size, fewer workers or a smaller accumulate",
         )  # fmt: skip
     what = {
         "config": config.model_dump(mode="json", exclude=_NOT_CONTENT),
         "data": {"content_hash": manifest["content_hash"], "rows": manifest["rows"]},
+        "streams": streams,
         "medclm_version": __version__,
     }
     return {**what, "fingerprint": storage.fingerprint(what)}
@@ -136,31 +146,42 @@ def make_base(data: str, folder: Path, config: TrainConfig) -> None:
 
 def fit(
     data: str, folder: Path, config: TrainConfig, name: str, callbacks: tuple[Any, ...] | list[Any] = (),
-    progress: Progress | None = None,
+    progress: Progress | None = None, *, start: str = "", resources: dict[str, float] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Runs the workers on the connected Ray and returns the last reported metrics.
 
     Args:
         folder: of the run; the base is in ``folder/base``.
         name: of the Ray Train run; the same name in the same folder goes on from its last checkpoint.
-        callbacks: for ``ray.train.RunConfig``, e.g. Tune's report callback.
+        callbacks: for ``ray.train.RunConfig``.
+        start: a checkpoint of another run to begin from, where this one has none of its own yet.
+        resources: what one worker reserves, e.g. ``{"CPU": 1, "GPU": 0.5}``; Ray's own choice when None.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
     gpu = session.has_gpus()
+    for marker in (FATAL, STOP):
+        (folder / marker).unlink(missing_ok=True)
+    least = min(config.min_workers or config.workers, config.workers)
     with _board(progress, config.steps) as board:
         settings = {
             "config": config.model_dump(mode="json"),
             "data": data if "://" in data else str(Path(data).absolute()),
             "base": base_of(folder, config),
-            "tensorboard": str(folder / "tensorboard"),
+            "out": str(folder),
+            "streams": describe(data, config)["streams"],
             "board": board,
+            "start": start,
         }
         trainer = TorchTrainer(
             _train_worker,
             train_loop_config=settings,
-            scaling_config=ray.train.ScalingConfig(num_workers=config.workers, use_gpu=gpu),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=config.workers if least == config.workers else (least, config.workers),  # type: ignore[arg-type]
+                use_gpu=gpu,
+                resources_per_worker=resources,
+            ),
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
             run_config=ray.train.RunConfig(
                 name=name,
@@ -171,15 +192,35 @@ def fit(
             ),
         )
         result = _fit(trainer)
+    if (folder / FATAL).is_file():
+        raise MedclmError(**storage.read_json(folder / FATAL))
+    if (folder / STOP).is_file():
+        raise MedclmError(
+            "training was asked to stop", where=folder, got=f"step {(result.metrics or {}).get('step')}",
+            remedy="the same command resumes",
+        )  # fmt: skip
     if progress:
         progress(config.steps, config.steps, result.metrics or {})
     return {key: value for key, value in (result.metrics or {}).items() if math.isfinite(value)}
 
 
 def _train_worker(settings: dict[str, Any]) -> None:
+    """The loop, and the end of a run that cannot go on.
+
+    An error of ours would come back with every restart. The worker that finds it writes it down and fails; the workers
+    that are started afterwards see it and return, and the launcher raises it.
+    """
     from medclm.train.loop import train_worker
 
-    train_worker(settings)
+    fatal = Path(settings["out"]) / FATAL
+    if fatal.is_file():
+        return
+    try:
+        train_worker(settings)
+    except MedclmError as error:
+        details = {key: None if value is None else str(value) for key, value in error.details.items()}
+        storage.publish_json(fatal, {"what": error.what, **details, "exit_code": error.exit_code})
+        raise
 
 
 def _fit(trainer: Any) -> Any:
@@ -198,6 +239,19 @@ def _fit(trainer: Any) -> Any:
         raise MedclmError("training failed", got=error, remedy="run it again: it resumes") from error
     except TrainingFailedError as error:
         raise MedclmError("training failed", got=error, remedy="run it again: it resumes") from error
+
+
+@contextmanager
+def stop_on_sigterm(folder: Path) -> Iterator[None]:
+    """SIGTERM (`ray job stop`, a batch system's time limit) makes the run save a checkpoint and end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: (folder / STOP).touch())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ Shapes: E supervised examples of the batch, R rows (padded), N image tokens, H c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import torch
@@ -30,24 +30,29 @@ class Target:
         rows: (E, R) int64, token positions whose attention is supervised; padding repeats position 0.
         row_mask: (E, R) bool, False at padding.
         image_index: (E, N) int64, positions of the image tokens in reading order of the grid.
-        weights: (E, N) float32, share of the box in each patch, largest 1.
+        image_mask: (E, N) bool, False at padding (pictures may differ in their number of tokens).
+        weights: (E, N) float32, share of the box in each patch, largest 1; 0 at padding.
         layers: decoder layers that are supervised, from 0.
         heads: query heads that are supervised; empty: all.
         form: ``mass``: (1 - mass)**2 of a row (A3Tune); ``kl``: KL(box || attention) (KLAL, arXiv 2511.12738).
-        found: filled by the forward pass, (E, H, R) a layer: the loss of each row.
+        found: filled by the forward pass, (E, H, R) a layer: the loss of each row. A layer that runs again (activation
+            checkpointing) writes its own entry again.
         masses: filled by the forward pass, (E, H, R) a layer: the attention inside the box, without gradient.
     """
+
+    TENSORS: ClassVar[tuple[str, ...]] = ("examples", "rows", "row_mask", "image_index", "image_mask", "weights")
 
     examples: torch.Tensor
     rows: torch.Tensor
     row_mask: torch.Tensor
     image_index: torch.Tensor
+    image_mask: torch.Tensor
     weights: torch.Tensor
     layers: tuple[int, ...] = ()
     heads: tuple[int, ...] = ()
     form: str = "mass"
-    found: list[torch.Tensor] = field(default_factory=list)
-    masses: list[torch.Tensor] = field(default_factory=list)
+    found: dict[int, torch.Tensor] = field(default_factory=dict)
+    masses: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 def install(model: Any, layers: tuple[int, ...], heads: tuple[int, ...]) -> tuple[int, ...]:
@@ -98,12 +103,12 @@ def attention(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if localize is not None and module.layer_idx in localize.layers:
-        record(localize, query, key, kwargs.get("scaling") or query.shape[-1] ** -0.5)
+        record(localize, module.layer_idx, query, key, kwargs.get("scaling") or query.shape[-1] ** -0.5)
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
 
-def record(target: Target, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
-    """Appends this layer's loss per row and mass per row, (E, H, R), to ``target``."""
+def record(target: Target, layer: int, query: torch.Tensor, key: torch.Tensor, scaling: float) -> None:
+    """Puts this layer's loss per row and mass per row, (E, H, R), into ``target``."""
     import torch
 
     heads = torch.tensor(target.heads or range(query.shape[1]), device=query.device)
@@ -114,7 +119,9 @@ def record(target: Target, query: torch.Tensor, key: torch.Tensor, scaling: floa
     rows = target.rows[:, None, :, None].expand(-1, len(heads), -1, width)
     tokens = target.image_index[:, None, :, None].expand(-1, len(heads), -1, width)
     scores = chosen_q.gather(2, rows) @ chosen_k.gather(2, tokens).transpose(-1, -2)
-    log_attention = torch.log_softmax(scores.float() * scaling, dim=-1)
+    scores = scores.float() * scaling
+    scores = scores.masked_fill(~target.image_mask[:, None, None, :], torch.finfo(scores.dtype).min)
+    log_attention = torch.log_softmax(scores, dim=-1)
     weights = target.weights[:, None, None, :]
     mass = (log_attention.exp() * weights).sum(-1)
     if target.form == "kl":
@@ -122,8 +129,8 @@ def record(target: Target, query: torch.Tensor, key: torch.Tensor, scaling: floa
         loss = (torch.xlogy(wanted, wanted) - wanted * log_attention).sum(-1)
     else:
         loss = (1 - mass) ** 2
-    target.found.append(loss)
-    target.masses.append(mass.detach())
+    target.found[layer] = loss
+    target.masses[layer] = mass.detach()
 
 
 def total(target: Target) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,8 +138,8 @@ def total(target: Target) -> tuple[torch.Tensor, torch.Tensor]:
     import torch
 
     mask = target.row_mask
-    loss = torch.stack([found.mean(1) for found in target.found]).mean(0)
-    mass = torch.stack([found.mean(1) for found in target.masses]).mean(0)
+    loss = torch.stack([found.mean(1) for found in target.found.values()]).mean(0)
+    mass = torch.stack([found.mean(1) for found in target.masses.values()]).mean(0)
     return (loss * mask).sum(), (mass * mask).sum()
 
 

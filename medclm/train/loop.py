@@ -2,216 +2,205 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
-import random
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medclm.config import TrainConfig
 from medclm.errors import MedclmError
 
 if TYPE_CHECKING:
-    import torch
+    from medclm.train.checkpoint import Progress
+    from medclm.train.collate import Batch
+    from medclm.train.feed import Step, Stream
+    from medclm.train.meter import Meter
+    from medclm.train.setup import Run
 
-    from medclm.train.collate import Batch, Encoder
-    from medclm.train.data import Position, Rows
-
-RESHARD_ABOVE = 1_000_000_000
-"""Parameters from which a block's weights are freed between its forward and its backward pass."""
-
-
-@dataclass
-class Run:
-    """What a worker trains with."""
-
-    config: TrainConfig
-    settings: dict[str, Any]
-    model: Any
-    encoder: Encoder
-    layers: tuple[int, ...]
-    optimizer: Any
-    parameters: list[Any]
-    device: torch.device
-    rank: int
-    world: int
+STOP = "stop-request"
+"""A file of this name in the run's folder makes the run save a checkpoint after its present step, and end."""
 
 
 def train_worker(settings: dict[str, Any]) -> None:
-    """One worker of a run. ``settings``: config (dict); data, base, tensorboard (paths); board (actor or None)."""
-    import ray.train
+    """One worker of a run.
 
-    from medclm.train import checkpoint, validate
+    Args:
+        settings: config (dict), streams (int), data, base, out (addresses), board (actor or None), start (a checkpoint
+            of another run, or nothing).
+    """
+    from medclm.train import validate
     from medclm.train.feed import prefetch
+    from medclm.train.log import Log
     from medclm.train.meter import Meter
+    from medclm.train.setup import feed, prepare, streams_of
 
-    rows = rows_of(settings)  # read in the background while the model is loaded
-    run = prepare(settings)
-    config, meter, first = run.config, Meter(), 0
-    if (saved := ray.train.get_checkpoint()) is not None:
-        with saved.as_directory() as folder:
-            first, rows.position = checkpoint.load(folder, run.model, run.optimizer)
-    log = Log(run)
+    streams = streams_of(settings)  # read in the background while the model is loaded
+    run, meter = prepare(settings), Meter()
+    first = resume(run, streams, meter)
+    config, log = run.config, Log(run, first)
     pairs = validate.held_out(settings["data"], "validate", config.evaluate_limit)
+    probe = probe_batches(run)
     every = config.evaluate_every or config.steps
-    for step, batches, position in prefetch(feed(run, rows, first)):
-        learning_rate = update(run, batches, step, meter)
-        done = step + 1
-        metrics: dict[str, float] = {}
-        if done % config.log_every == 0 or done == config.steps:
-            metrics = {"step": done, "lr": learning_rate, **meter.flush()}
-        if pairs and (done % every == 0 or done == config.steps):
-            right = validate.accuracy(run.model, run.encoder, pairs, run.rank, run.device)
-            metrics |= {"step": done, "accuracy": right}
-        log.write(done, metrics)
-        if done % config.checkpoint_every == 0 or done == config.steps:
-            with tempfile.TemporaryDirectory() as folder:
-                checkpoint.save(folder, run.model, run.optimizer, done, position)
-                ray.train.report(dict(log.latest), checkpoint=ray.train.Checkpoint.from_directory(folder))
-        elif "accuracy" in metrics:
-            ray.train.report(dict(log.latest))
-    log.close()
+    with contextlib.closing(run.course), contextlib.closing(log):
+        for step in prefetch(feed(run, list(streams.values()), first)):
+            stop = update(run, step.batches, step.number, meter)
+            done = step.number + 1
+            if run.course.ends(done):
+                run.course.observe(done, meter.take_window(), validate.losses(run.model, probe, run.device))
+                log.schedule(done, run.course)
+            if done % config.log_every == 0 or done == config.steps:
+                log.numbers(done, *meter.flush())
+                stop = stop or preempted()
+            evaluated = bool(pairs) and (done % every == 0 or done == config.steps)
+            if evaluated:
+                evaluate(run, log, pairs, done)
+            if done % config.checkpoint_every == 0 or done == config.steps or stop:
+                save(run, progress_of(run, step, list(streams), meter), log)
+            elif evaluated:
+                log.report()
+            if stop:
+                return
 
 
-def update(run: Run, batches: list[Batch], step: int, meter: Any) -> float:
-    """One optimizer step over the micro-batches; returns its learning rate.
+def update(run: Run, batches: list[Batch], step: int, meter: Meter) -> bool:
+    """One optimizer step over the micro-batches; returns whether somebody asked for the run to stop.
 
     Raises:
-        MedclmError: a loss or gradient is not finite; the message names this rank's rows.
+        MedclmError: a loss or gradient is not finite; nothing is updated, and the message names the rows.
     """
+    import torch
+
     from medclm.train import losses
     from medclm.train.parallel import all_sum, clip_gradients, sync_gradients
-    from medclm.train.schedule import learning_rate
 
-    optim, weights = run.config.optim, run.config.loss
-    parts = losses.Weights(weights.answer, weights.reasoning, weights.localization)
-    total = all_sum(losses.counts(batches))
+    config = run.config
+    parts = losses.Weights(config.loss.answer, config.loss.reasoning, config.loss.localization)
+    asked = torch.tensor([float(run.rank == 0 and stop_asked(run))], dtype=torch.float64)
+    total = all_sum(torch.cat([losses.counts(batches), asked]))
+    passes = []
     for number, batch in enumerate(batches):
         batch = batch.to(run.device)
         sync_gradients(run.model, number == len(batches) - 1)
         share, seen = losses.loss_of(run.model, batch, total, parts)
         (share * run.world).backward()  # FSDP takes the mean over ranks; the shares already add up to the loss
-        meter.add(batch, seen, share.detach())
-    norm = clip_gradients(run.parameters, optim.clip)
+        passes.append((batch, seen, share.detach()))
+    norm = clip_gradients(run.parameters, config.optim.clip)
     if not math.isfinite(norm):
-        rows = [example.key for batch in batches for example in batch.examples]
-        raise MedclmError("the gradient is not finite", where=f"step {step}, worker {run.rank}: {', '.join(rows)}",
-                          remedy="lower optim.lr, or look at these rows")  # fmt: skip
-    rate = learning_rate(step, run.config.steps, optim.lr, optim.min_lr_share, optim.warmup_share)
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
+        raise not_finite(step, passes)
+    set_rates(run, step)
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
+    for batch, seen, loss in passes:
+        lengths = batch.attention_mask.sum(1).tolist()
+        meter.add(batch, seen, loss, run.cost.of(lengths, len(batch.examples)))
     meter.step()
-    return rate
+    return bool(total[3])
 
 
-def prepare(settings: dict[str, Any]) -> Run:
-    """The model, wrapped and sharded, and its optimizer. The same seed gives every rank the same initial weights."""
-    import ray.train
-    import ray.train.torch
-    import torch
+def not_finite(step: int, passes: list[Any]) -> MedclmError:
+    """The error of a step whose gradient is not finite, the same on every rank.
 
-    from medclm.train import localize, model, parallel
-    from medclm.train.collate import Encoder
-
-    config = TrainConfig.model_validate(settings["config"])
-    context = ray.train.get_context()
-    rank, world, device = context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()
-    if device.type == "cpu":
-        torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    loaded = model.load_base(settings["base"])
-    encoder = Encoder(loaded.processor, loaded.family, loaded.grid_hw)
-    layers: tuple[int, ...] = ()
-    if config.loss.localization > 0:
-        layers = localize.install(loaded.model, config.loss.localization_layers, config.loss.localization_heads)
-    net = loaded.model
-    if config.model.freeze_vision:
-        model.freeze_vision(net, loaded.family)
-    if config.model.finetune == "lora":
-        lora = config.model
-        net = model.add_lora(net, loaded.family, lora.lora_rank, lora.lora_alpha, lora.lora_dropout)
-    size = sum(parameter.numel() for parameter in net.parameters())
-    mixed = config.model.dtype != "float32" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    net = parallel.shard(net.to(device).train(), loaded.family.blocks, device, mixed, size > RESHARD_ABOVE)
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    random.seed(config.seed + rank)
-    torch.manual_seed(config.seed + rank)
-    return Run(config, settings, net, encoder, layers, _optimizer(parameters, config), parameters, device, rank, world)
-
-
-def _optimizer(parameters: list[Any], config: TrainConfig) -> Any:
-    """AdamW; matrices decay, vectors (norms, biases) do not."""
-    import torch
-
-    optim = config.optim
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": optim.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=optim.lr, betas=optim.betas, foreach=True)
-
-
-def rows_of(settings: dict[str, Any]) -> Rows:
-    """This rank's training rows, from their beginning."""
-    import ray.train
-
-    from medclm.train import data
-
-    context = ray.train.get_context()
-    fragments = data.fragments_of(settings["data"], "train")
-    share = data.share_of(fragments, context.get_world_rank(), context.get_world_size())
-    return data.Rows(share, "train", settings["config"]["seed"])
-
-
-def feed(run: Run, rows: Rows, first: int) -> Iterator[tuple[int, list[Batch], Position]]:
-    """This rank's steps from ``first`` on: (step, micro-batches, data position after it)."""
-    from medclm.train import schedule
-    from medclm.train.collate import collate
-    from medclm.train.feed import steps_of
-    from medclm.train.views import Example, make_view
-
-    config, loss = run.config, run.config.loss
-    local = config.batch_size // run.world
-
-    def view(record: Any, question: Any, step: int, place: int) -> Example:
-        stage = schedule.stage_of(config.schedule, config.steps, config.seed, step, place)
-        return make_view(record, question, stage, run.encoder.family, config.reasoning_steps, stage in loss.loc_stages)
-
-    def batch(examples: list[Example]) -> Batch:
-        return collate(run.encoder, examples, run.layers, loss.localization_heads, loss.localization_form)
-
-    sizes = (config.accumulate, local // config.accumulate)
-    return steps_of(rows, view, batch, sizes, range(first, config.steps), run.rank * local)
-
-
-class Log:
-    """TensorBoard scalars and the progress board, written by rank 0; ``latest`` is what every rank reports.
-
-    Ray keeps a reported dict until its controller asks for it, so a copy is handed over.
+    Args:
+        passes: (batch, what its loss saw, loss) of this rank's micro-batches.
     """
+    from medclm.train.losses import not_finite_rows
+    from medclm.train.parallel import all_objects
 
-    def __init__(self, run: Run) -> None:
-        self.latest: dict[str, float] = {}
-        self._board = run.settings.get("board") if run.rank == 0 else None
-        self._writer: Any = None
-        if run.rank == 0 and run.settings.get("tensorboard"):
-            from tensorboardX import SummaryWriter
+    bad = [key for batch, seen, _ in passes for key in not_finite_rows(batch, seen)]
+    everywhere = [key for keys in all_objects(bad) for key in keys]
+    if everywhere:
+        return MedclmError(
+            "the loss is not finite", where=f"step {step}: {', '.join(everywhere[:20])}",
+            remedy="look at these rows; nothing was updated, and the last checkpoint is whole",
+        )  # fmt: skip
+    mine = [example.key for batch, *_ in passes for example in batch.examples]
+    rows = [key for keys in all_objects(mine) for key in keys]
+    return MedclmError(
+        "the gradient is not finite", where=f"step {step}: {', '.join(rows[:20])}",
+        remedy="lower optim.lr, or look at these rows; nothing was updated, and the last checkpoint is whole",
+    )  # fmt: skip
 
-            os.makedirs(run.settings["tensorboard"], exist_ok=True)
-            self._writer = SummaryWriter(run.settings["tensorboard"], flush_secs=5)
 
-    def write(self, step: int, metrics: dict[str, float]) -> None:
-        self.latest |= metrics
-        for name, value in metrics.items():
-            if self._writer is not None and name != "step":
-                self._writer.add_scalar(name, value, step)
-        if metrics and self._board is not None:
-            self._board.put.remote(self.latest)
+def set_rates(run: Run, step: int) -> None:
+    """Each parameter group's learning rate: its own peak, one curve."""
+    from medclm.train.schedule import learning_rate
 
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+    optim = run.config.optim
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(step, run.config.steps, group["peak"], optim.min_lr_share, optim.warmup_share)
+
+
+def resume(run: Run, streams: dict[int, Stream], meter: Meter) -> int:
+    """Takes up the newest checkpoint, where there is one; returns the steps done."""
+    import ray.train
+
+    from medclm.train import checkpoint
+
+    saved = ray.train.get_checkpoint()
+    if saved is None and run.settings.get("start"):
+        saved = ray.train.Checkpoint(run.settings["start"])
+    if saved is None:
+        return 0
+    with saved.as_directory() as folder:
+        progress = checkpoint.load(folder, run.model, run.optimizer)
+        checkpoint.verify(folder, run.model)
+    for number, stream in streams.items():
+        stream.rows.position = progress.positions[number]
+    run.course.restore(progress.course)
+    meter.window = progress.window
+    return progress.step
+
+
+def progress_of(run: Run, step: Step, streams: list[int], meter: Meter) -> Progress:
+    from medclm.train.checkpoint import Progress
+
+    positions = dict(zip(streams, step.positions, strict=True))
+    return Progress(step.number + 1, positions, run.course.saved(), meter.window)
+
+
+def save(run: Run, progress: Progress, log: Any) -> None:
+    """A checkpoint: written by all ranks to a local folder, checked, and sent to the run's storage behind the loop."""
+    import ray.train
+
+    from medclm.train import checkpoint
+
+    began = time.perf_counter()
+    folder = tempfile.mkdtemp(prefix="medclm-checkpoint-")
+    checkpoint.save(folder, run.model, run.optimizer, progress)
+    if run.world == 1:  # with more, a folder holds one rank's part; each rank compares its own when it resumes
+        checkpoint.verify(folder, run.model)
+    log.latest["checkpoint_s"] = time.perf_counter() - began
+    log.report(ray.train.Checkpoint.from_directory(folder))
+
+
+def evaluate(run: Run, log: Any, pairs: Any, done: int) -> None:
+    """Held-out accuracy, and the first answers for the report."""
+    from medclm.train import validate
+
+    texts = validate.answers(run.model, run.encoder, pairs, run.rank, run.device)
+    log.accuracy(done, validate.accuracy(texts, run.encoder, pairs, run.rank))
+    log.samples(done, pairs[:: run.world], texts)
+
+
+def probe_batches(run: Run) -> list[Any]:
+    """The held-out batches that the schedule decides by; none where it does not look at them."""
+    from medclm.train import validate
+
+    config = run.config
+    if config.schedule.name != "competence" or config.schedule.probe_questions == 0:
+        return []
+    pairs = validate.held_out(run.settings["data"], "validate", config.schedule.probe_questions)
+    size = max(1, config.batch_size // run.world // config.accumulate)
+    return validate.batches_of(pairs, run.rank, run.view, run.batch, size)
+
+
+def preempted() -> bool:
+    """Whether the cluster is about to take one of the run's nodes away; the same on every rank."""
+    import ray.train
+
+    return ray.train.get_preemption_info() is not None
+
+
+def stop_asked(run: Run) -> bool:
+    return Path(run.settings["out"], STOP).exists()

@@ -63,3 +63,15 @@ def loss_of(model: Any, batch: Batch, total: torch.Tensor, weights: Weights) -> 
         share = share + weights.localization * loc / max(1.0, float(total[2]))
         seen.update(localization=loc.detach(), mass=mass)
     return share, seen
+
+
+def not_finite_rows(batch: Batch, seen: dict[str, Any]) -> list[str]:
+    """Keys of the examples whose loss is not finite; ``seen`` from :func:`loss_of`."""
+    import torch
+
+    owners = batch.owner[~torch.isfinite(seen["ce"])].tolist()
+    if batch.localize is not None:
+        rows = torch.stack([found.detach().mean(1) for found in batch.localize.found]).mean(0)
+        broken = ~torch.isfinite(rows.masked_fill(~batch.localize.row_mask, 0.0)).all(1)
+        owners += batch.localize.examples[broken].tolist()
+    return [batch.examples[owner].key for owner in sorted(set(owners))]

@@ -23,8 +23,8 @@ class Loaded:
     info: dict[str, Any]
 
     @property
-    def grid_hw(self) -> tuple[int, int]:
-        """(rows, columns) of image tokens."""
+    def grid_hw(self) -> tuple[int, int] | None:
+        """(rows, columns) of image tokens by the model's config; None where it depends on the picture."""
         return self.family.image_grid(self.model.config)
 
 
@@ -70,7 +70,9 @@ def check_base(base: str) -> Family:
 
 def freeze_vision(model: Any, family: Family) -> None:
     """Stops gradients into the vision tower, in place."""
-    model.get_submodule(family.vision).requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if family.part_of(name) == "vision":
+            parameter.requires_grad_(False)
 
 
 def add_lora(model: Any, family: Family, rank: int, alpha: int, dropout: float, targets: str | None = None) -> Any:

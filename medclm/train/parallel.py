@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import torch
 
+T = TypeVar("T")
 
 SMALLEST_UNIT = 1_000_000
 """Parameters from which a block is a unit of its own. Below, its messages cost more than the memory that it frees."""
 
 
-def shard(model: Any, blocks: tuple[str, ...], device: torch.device, mixed: bool, reshard: bool) -> Any:
+def shard(
+    model: Any, blocks: tuple[str, ...], device: torch.device, mixed: bool = False, reshard: bool = False,
+    offload: bool = False,
+) -> Any:  # fmt: skip
     """``model`` with its parameters sharded over all ranks, in place (FSDP2, after arXiv 2304.11277).
 
     Args:
@@ -22,6 +26,7 @@ def shard(model: Any, blocks: tuple[str, ...], device: torch.device, mixed: bool
         mixed: compute in bfloat16 (weights, gradients' sums and the optimizer stay float32).
         reshard: free a block's weights after its forward pass. False keeps them until the backward pass: faster where
             they fit.
+        offload: keep weights, gradients and optimizer state in host memory.
 
     Returns:
         ``model``. In full precision a run of one rank is left as it is.
@@ -29,15 +34,17 @@ def shard(model: Any, blocks: tuple[str, ...], device: torch.device, mixed: bool
     import torch
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 
-    if world_size() == 1 and not mixed:
+    if world_size() == 1 and not mixed and not offload:
         return model
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if mixed else None
     options: dict[str, Any] = {"mesh": mesh, "reshard_after_forward": reshard}
     if policy is not None:
         options["mp_policy"] = policy
+    if offload:
+        options["offload_policy"] = CPUOffloadPolicy(pin_memory=device.type == "cuda")
     for module in list(model.modules()):
         if type(module).__name__ in blocks and sum(p.numel() for p in module.parameters()) >= SMALLEST_UNIT:
             fully_shard(module, **options)
@@ -79,6 +86,17 @@ def all_sum(values: torch.Tensor) -> torch.Tensor:
     moved = values.cuda() if dist.get_backend() == "nccl" else values.clone()
     dist.all_reduce(moved)
     return moved.to(values.device)
+
+
+def all_objects(value: T) -> list[T]:
+    """``value`` of every rank, by rank. Small and plain: it travels pickled."""
+    import torch.distributed as dist
+
+    if world_size() == 1:
+        return [value]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, value)
+    return found
 
 
 def clip_gradients(parameters: list[torch.nn.Parameter], limit: float) -> float:

@@ -1,106 +1,127 @@
-"""Ray Tune over the real training job: schedule and loss parameters, bad trials cut early by ASHA at equal steps.
+"""``medclm tune``: Ray Tune over the real training job.
 
-A trial is :func:`medclm.train.launch.train` with its own values, started from a tune function; the accuracy on held-out
-questions that it reports while it trains is what trials are compared by. Early stopping: Li et al., "A System for
-Massively Parallel Hyperparameter Tuning" (MLSys 2020).
+A trial is :func:`medclm.train.launch.fit` with its own values, inside a Ray Tune trial; the accuracy on held-out
+questions that it measures while it trains is what trials are compared by, at equal steps. What was measured lies in
+``OUT/trials`` (:mod:`medclm.train.tuning.trials`), so a search that was killed goes on when it is run again.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from medclm import storage
+from medclm import session, storage
 from medclm.config import TrainConfig, TuneConfig
-from medclm.errors import MedclmError
-from medclm.train.space import Space, merge, nested
-from medclm.train.trials import TuneResult, choose, finished, publish, trial_of
+from medclm.errors import MedclmError, UsageError
+from medclm.train.tuning.result import DONE, TuneResult, finished, publish
+from medclm.train.tuning.run import Job, Tell
+from medclm.train.tuning.space import Space
+from medclm.train.tuning.trials import Store, choose
 
-if TYPE_CHECKING:
-    from ray.tune import ResultGrid
+CLAIM = "search.json"
 
-Report = Callable[[int, int], None]
+_FREE = {"trials", "concurrent", "compare", "worker_cpus", "worker_gpus", "max_failures"}
+"""Settings that may change between two calls that go on with one search."""
 
 
-def tune(data: str, out: str, config: TuneConfig, progress: Report | None = None) -> TuneResult:
-    """Searches ``config.space`` and writes ``OUT/schedule.yaml``, ``OUT/trials.parquet`` and ``OUT/tune.json``.
+def tune(data: str, out: str, config: TuneConfig, progress: Tell | None = None, resume: bool = False) -> TuneResult:
+    """Searches ``config.space``; writes ``schedule.yaml``, ``trials.parquet``, ``report.html`` and ``tune.json``.
+
+    A finished search of the same configuration in ``out`` is returned as it is, one that was cut off goes on: ended
+    trials stay, the others start from their last checkpoints. With more ``trials`` than before, more are run.
 
     Args:
         data: a built dataset.
-        out: a directory or URL. A finished search of the same configuration in it is returned as it is.
+        out: a directory on storage that all workers see.
         config: the space, over the training configuration ``config.train``.
         progress: called with (trials ended, trials).
+        resume: refuse to begin: there must be a search in ``out``.
 
     Raises:
-        UsageError: the space names a parameter that does not exist or values it cannot have.
+        UsageError: the space names a parameter that does not exist or values it cannot have; ``out`` holds another
+            search, or none where ``resume`` wants one.
         MedclmError: no trial reported the metric.
     """
-    space = Space(config.space, config.train)
-    train = _compared(config)
+    from medclm.train.tuning import search
+
+    space, train, out = Space(config.space, config.train), compared(config), _shared(out)
+    if config.search == "pbt":
+        search.check_population(space, config)
     identity = _identity(data, train, config)
+    _claim(out, identity, config, resume)
     if (done := finished(out, identity, config)) is not None:
         return done
     begin = time.monotonic()
-    grid = _search(space, train, data, out, config, identity, progress)
-    trials = tuple(trial_of(grid[number], train, config.metric) for number in range(len(grid)))
-    best = choose(trials, config.mode)
-    if best is None:
-        errors = {trial.error for trial in trials if trial.error}
-        raise MedclmError(
-            "no trial reported the metric", where=out, expected=config.metric, got="; ".join(sorted(errors))
-        )
-    result = TuneResult(best, storage.join(out, "schedule.yaml"), trials, config.metric, train.steps)
-    publish(result, out, config, identity, time.monotonic() - begin)
+    with session.ray_session():
+        base = _base(data, out, config)
+        job = Job(_absolute(data), out, train, config.metric, _resources(config), config.search == "pbt", base)
+        if config.search == "pbt":
+            search.check_room(config)
+        search.search(space, job, config, progress)
+        trials = tuple(job.store.all())
+        best = choose(trials, config.mode)
+        if best is None:
+            errors = sorted({trial.error for trial in trials if trial.error})
+            raise MedclmError(
+                "no trial reported the metric", where=out, expected=config.metric, got="; ".join(errors) or "no report",
+                remedy="run it again when that is repaired: it goes on",
+            )  # fmt: skip
+        comparison = _compare(data, out, config, best.values)
+    schedule, seconds = storage.join(out, "schedule.yaml"), time.monotonic() - begin
+    result = TuneResult(best, schedule, trials, config.metric, train.steps, comparison, seconds)
+    publish(result, out, config, identity)
     return result
 
 
-def run_trial(values: dict[str, Any], data: str, out: str, train: TrainConfig, metric: str) -> None:
-    """The tune function: one real training run whose reports reach Ray Tune. The trial's id is in the run's name."""
-    from ray import tune as ray_tune
+def compared(config: TuneConfig) -> TrainConfig:
+    """The trials' training configuration: evaluated at equal steps, at the latest when a trial is first judged.
 
-    from medclm.train import launch
-
-    name = ray_tune.get_context().get_trial_id()
-    config, folder = applied(train, values), Path(out) / "trials" / name
-    launch.make_base(data, folder, config)
-    launch.fit(data, folder, config, f"tune-{name}", callbacks=(_metric_callback(metric, config),))
-
-
-def applied(train: TrainConfig, values: dict[str, Any]) -> TrainConfig:
-    """``train`` with dotted values put in, validated again."""
-    return TrainConfig.model_validate(merge(train.model_dump(), nested(values)))
-
-
-def _metric_callback(metric: str, config: TrainConfig) -> Any:
-    """Passes on to Tune what was measured at the evaluation steps.
-
-    A report at another step (a checkpoint's) repeats the metric of an earlier one, which ASHA must not see.
+    A checkpoint is written with every evaluation, so that no measured step is trained twice after an interruption;
+    a population keeps them all, because others copy them.
     """
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    class ReportMetric(TuneReportCallback):
-        def __init__(self) -> None:
-            super().__init__()
-            self.passed = 0
-
-        def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-            step = int(metrics[0].get("step", 0)) if metrics else 0
-            due = step == config.steps or (step > 0 and step % config.evaluate_every == 0)
-            if due and step > self.passed and metric in metrics[0]:
-                self.passed = step
-                super().after_report(run_context, [{"step": step, metric: metrics[0][metric]}], None)
-
-    return ReportMetric()
+    train, pbt = config.train, config.search == "pbt"
+    first = config.population.interval_steps if pbt else config.grace_steps
+    every = train.evaluate_every or min(first, train.steps)
+    keep = -(-train.steps // every) + 1 if pbt else train.keep_checkpoints
+    return train.model_copy(update={"evaluate_every": every, "checkpoint_every": every, "keep_checkpoints": keep})
 
 
-def _compared(config: TuneConfig) -> TrainConfig:
-    """The trials' training configuration: evaluated at equal steps, at the latest when ASHA first looks."""
-    every = config.train.evaluate_every or min(config.grace_steps, config.train.steps)
-    return config.train.model_copy(update={"evaluate_every": every})
+def _base(data: str, out: str, config: TuneConfig) -> str:
+    """The ``tiny`` base, made once where all trials have the same; empty otherwise."""
+    from medclm.train.launch import make_base
+
+    own = any(key == "seed" or key.startswith("model.") for key in config.space)
+    if own or config.train.model.base != "tiny":
+        return ""
+    make_base(data, Path(out), config.train)
+    return storage.join(out, "base")
+
+
+def _compare(data: str, out: str, config: TuneConfig, values: dict[str, Any]) -> dict[str, Any] | None:
+    from medclm.train.tuning.compare import compare
+    from medclm.train.tuning.space import applied
+
+    if not config.compare.seeds:
+        return None
+    found = applied(config.train, values)
+    return compare(data, Path(out) / "compare", config.train, found, config.compare.seeds, config.compare.questions)
+
+
+def _resources(config: TuneConfig) -> dict[str, float]:
+    """What one training worker reserves on the connected cluster.
+
+    Raises:
+        UsageError: workers of one trial would share a GPU, which NCCL cannot do.
+    """
+    if not session.has_gpus():
+        return {"CPU": config.worker_cpus}
+    if config.worker_gpus < 1 and config.train.workers > 1:
+        raise UsageError(
+            "workers of one trial cannot share a GPU", where="worker_gpus", got=config.worker_gpus,
+            remedy="train.workers=1, or whole GPUs",
+        )  # fmt: skip
+    return {"CPU": config.worker_cpus, "GPU": config.worker_gpus}
 
 
 def _identity(data: str, train: TrainConfig, config: TuneConfig) -> str:
@@ -112,64 +133,42 @@ def _identity(data: str, train: TrainConfig, config: TuneConfig) -> str:
     from medclm.train.launch import describe
 
     run = describe(data, train)
-    return storage.fingerprint(
-        {"run": run["fingerprint"], "tune": config.model_dump(mode="json", exclude={"concurrent"})}
-    )
+    return storage.fingerprint({"run": run["fingerprint"], "tune": config.model_dump(mode="json", exclude=_FREE)})
 
 
-def _search(
-    space: Space, train: TrainConfig, data: str, out: str, config: TuneConfig, identity: str, progress: Report | None
-) -> ResultGrid:
-    from ray import tune as ray_tune
-    from ray.tune.schedulers import ASHAScheduler
-
-    from medclm.session import ray_session
-
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a table even when it is told to be quiet
-    trainable = partial(run_trial, data=_absolute(data), out=_absolute(out), train=train, metric=config.metric)
-    asha = ASHAScheduler(
-        time_attr="step",
-        max_t=train.steps,
-        grace_period=min(config.grace_steps, train.steps),
-        reduction_factor=config.reduction_factor,
-        stop_last_trials=False,
-    )
-    settings: Any = ray_tune.TuneConfig(
-        metric=config.metric,
-        mode=config.mode,
-        scheduler=asha,
-        search_alg=space.searcher(config.search, config.metric, config.mode, config.seed, config.concurrent),
-        num_samples=config.trials,
-        trial_dirname_creator=lambda trial: trial.trial_id,
-    )
-    run_config = ray_tune.RunConfig(
-        name=f"tune-{identity}",
-        storage_path=storage.join(_absolute(out), "ray"),
-        callbacks=[_progress_callback(progress, config.trials)] if progress else [],
-        verbose=0,
-    )
-    with ray_session():
-        # a trial only waits for its workers, which reserve what they need; Tune does not take none at all
-        ready = ray_tune.with_resources(trainable, {"CPU": 0.01})
-        return ray_tune.Tuner(ready, param_space=space.domains(), tune_config=settings, run_config=run_config).fit()
+def _claim(out: str, identity: str, config: TuneConfig, resume: bool) -> None:
+    """Writes ``search.json``, or checks that the one that is there is of the same search."""
+    file = storage.join(out, CLAIM)
+    if not storage.exists(file):
+        if resume:
+            raise UsageError("there is no search to go on with", where=out, expected=CLAIM, remedy="leave out --resume")
+        document = {"fingerprint": identity, "config": config.model_dump(mode="json")}
+        storage.publish_json(file, document)
+        return
+    there = storage.read_json(file)
+    if there["fingerprint"] != identity:
+        now = config.model_dump(mode="json")
+        changed = sorted(key for key in now if key not in _FREE and there["config"].get(key) != now[key])
+        raise UsageError(
+            "the directory holds another search", where=out,
+            got=f"different: {', '.join(changed) or 'the data or the medclm version'}",
+            remedy="choose another --out, or delete this one",
+        )  # fmt: skip
 
 
-def _progress_callback(progress: Report, total: int) -> Any:
-    from ray.tune import Callback
+def _shared(out: str) -> str:
+    """The absolute directory.
 
-    class Ended(Callback):
-        def __init__(self) -> None:
-            self.count = 0
-
-        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-            self.count += 1
-            progress(self.count, total)
-
-        def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-            self.on_trial_complete(iteration, trials, trial)
-
-    return Ended()
+    Raises:
+        UsageError: it is an object store, which checkpoints are not written to.
+    """
+    if not storage.is_local(out):
+        raise UsageError("trials need a directory", where=out, remedy="a file system that all nodes share")
+    return str(Path(out).resolve())
 
 
 def _absolute(url: str) -> str:
     return str(Path(url).resolve()) if storage.is_local(url) else url
+
+
+__all__ = ["DONE", "Store", "TuneResult", "compared", "tune"]

@@ -12,6 +12,7 @@ when they are needed. The target text is::
 from __future__ import annotations
 
 import io
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -32,6 +33,23 @@ BOX_COLOR = (255, 48, 48)
 
 
 @dataclass(frozen=True)
+class Shown:
+    """One picture of an example.
+
+    Attributes:
+        image_id: names the picture.
+        image: the encoded picture.
+        drawn: boxes to draw on it, pixels of this picture.
+        loc_boxes: where on it attention should go, pixels of this picture; empty where nothing is known.
+    """
+
+    image_id: str
+    image: Image
+    drawn: tuple[BoxXyxy, ...] = ()
+    loc_boxes: tuple[BoxXyxy, ...] = ()
+
+
+@dataclass(frozen=True)
 class Example:
     """One view of one question.
 
@@ -45,6 +63,7 @@ class Example:
         loc_boxes: where attention should go, pixels of the picture; empty where nothing is known.
         domain: ``finding/modality`` (METHOD section 3).
         type: the question's type.
+        earlier: pictures shown before this one, oldest first.
     """
 
     key: str
@@ -60,6 +79,12 @@ class Example:
     stage: Stage
     type: str
     answer: str
+    earlier: tuple[Shown, ...] = ()
+
+    @property
+    def images(self) -> tuple[Shown, ...]:
+        """All pictures in the order in which they are shown; the last is the one that the question is about."""
+        return (*self.earlier, Shown(self.image_id, self.image, self.drawn, self.loc_boxes))
 
 
 @dataclass(frozen=True)
@@ -77,7 +102,7 @@ def make_view(
     stage: Stage,
     family: Family,
     steps: tuple[str, ...] = (),
-    localize: bool = True,
+    localize: Literal["true", "random"] | None = "true",
 ) -> Example:
     """One view of one question.
 
@@ -88,7 +113,8 @@ def make_view(
             learns the answer only. A question without reasoning is always ``hard``.
         family: bound family; writes the boxes.
         steps: names of the reasoning steps to keep, in the record's order; a question with none of them keeps all.
-        localize: whether attention is supervised in this view.
+        localize: where attention is supervised in this view: at the boxes, at boxes of the same size elsewhere (an
+            ablation), or nowhere.
     """
     if record.image is None:
         raise MedclmError("a row without a picture cannot be trained on", where=record.image_id)
@@ -97,7 +123,9 @@ def make_view(
     lesions, evidence = evidence_boxes(record, question)
     size_hw = (record.image.height, record.image.width)
     target, reasoning_span, answer_span = target_text([] if stage == "hard" else kept, question.answer, size_hw, family)
-    labelled = [finding for finding in record.findings if finding.id in question.finding_ids]
+    supervised = evidence if localize and stage != "hard" else ()
+    if localize == "random":
+        supervised = tuple(elsewhere(box, size_hw, f"{record.image_id}/{question.id}/{box}") for box in supervised)
     return Example(
         key=f"{record.image_id}/{question.id}/{stage}",
         image_id=record.image_id,
@@ -107,12 +135,26 @@ def make_view(
         target=target,
         reasoning_span=reasoning_span,
         answer_span=answer_span,
-        loc_boxes=evidence if localize and stage != "hard" else (),
-        domain=record.domain(labelled[0]) if labelled else f"none/{record.modality or 'unknown'}",
+        loc_boxes=supervised,
+        domain=domain_of(record, question),
         stage=stage,
         type=question.type,
         answer=question.answer,
     )
+
+
+def domain_of(record: Record, question: Question) -> str:
+    """The schedule's domain of a question: ``finding/modality``, with ``none`` where it is about no finding."""
+    labelled = [finding for finding in record.findings if finding.id in question.finding_ids]
+    return record.domain(labelled[0]) if labelled else f"none/{record.modality or 'unknown'}"
+
+
+def elsewhere(box_xyxy: BoxXyxy, size_hw: tuple[int, int], key: str) -> BoxXyxy:
+    """A box of the same size at a place drawn by ``key``, inside the picture."""
+    rng = random.Random(key)
+    wide, high = box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1]
+    x, y = rng.uniform(0, max(0.0, size_hw[1] - wide)), rng.uniform(0, max(0.0, size_hw[0] - high))
+    return x, y, x + wide, y + high
 
 
 def evidence_boxes(record: Record, question: Question) -> tuple[tuple[BoxXyxy, ...], tuple[BoxXyxy, ...]]:

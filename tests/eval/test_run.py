@@ -5,9 +5,9 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from medclm.data.readers.vqa_layouts import in_vqa_rad_held_out
 from medclm.data.records import Image
 from medclm.errors import UsageError
-from medclm.eval.benchmarks import in_vqa_rad_held_out
 from medclm.eval.rows import SCHEMA
 from medclm.eval.run import evaluate
 from tests.hand_dataset import make_record, write_dataset
@@ -46,9 +46,20 @@ def test_every_number(dataset, rule_predictor, tmp_path):
     assert found["published"]["llava-med-batch"]["closed"]["value"] == 1.0
     assert found["published"]["closed-mc"]["closed"]["n"] == 6
     assert result["summary"]["medclm"]["majority_accuracy"] == pytest.approx(0.5)
-    assert calls[3] == (14, 14, "medclm: questions")
-    # the blank control asks each of 4 distinct questions once: one batch
-    assert rule_predictor.batches[:5] == [4, 4, 4, 2, 4]
+    # 14 questions, 14 about another image; the blank control asks each of 4 distinct questions once; 8 questions have
+    # boxes, and are asked with them hidden and with another place hidden
+    asks = result["asks"]
+    assert (asks["asked"] + asks["shared"], asks["kept"]) == (14 + 14 + 14 + 8 + 8, 0)
+    assert asks["shared"] >= 10
+    assert calls[-1] == (asks["asked"], asks["asked"], "questions and controls")
+    assert sum(rule_predictor.batches) == asks["asked"]
+    assert max(rule_predictor.batches) == 4
+    # without its nodule an image gets the answers of a blank one: all 4 of each image change, but for the side of im11,
+    # right as on a blank image; with another place hidden none does
+    change = found["faithfulness"]["change"]
+    assert (change["masked"]["value"], change["elsewhere"]["value"]) == (7 / 8, 0.0)
+    assert change["p_value"] == 2 / 4
+    assert any("no text_only control" in note for note in found["notes"])
 
 
 def test_files(dataset, rule_predictor, tmp_path):
@@ -102,7 +113,7 @@ def test_broken_picture_is_counted_and_explained(rule_predictor, tmp_path):
     assert "cut off" in found["excluded"]["examples"][0]["reason"]
     assert (found["accuracy"]["value"], found["accuracy"]["n"]) == (1.0, 4)
     assert any("no majority control" in note for note in found["notes"])
-    assert any("one patient" in note for note in found["notes"])
+    assert "4 of 4 questions have no answer to the shuffled control" in found["notes"]
 
 
 def test_unreadable_answer_is_wrong_but_said(dataset, rule_predictor, tmp_path):

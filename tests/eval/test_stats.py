@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from medclm.eval.stats import Interval, bootstrap, paired_permutation
+from medclm.eval.stats import Interval, _holm, arm_table, bootstrap, paired_permutation
 
 
 def test_interval_of_agreeing_values_has_no_width():
@@ -71,3 +71,52 @@ def test_wrong_lengths_and_nan():
         bootstrap([float("nan")], ["a"])
     with pytest.raises(ValueError, match="paired"):
         paired_permutation([1], [1, 2], ["a"])
+
+
+def run(*scores: float) -> list[tuple[str, str, float]]:
+    """Questions q0, q1, ... two to an image."""
+    return [(f"q{n}", f"im{n // 2}", score) for n, score in enumerate(scores)]
+
+
+def test_arm_table_by_hand():
+    runs = {
+        "base": {0: run(0, 0, 0, 0, 1, 0), 1: run(1, 0, 0, 0, 1, 0)},
+        "ours": {0: run(1, 0, 1, 0, 1, 1), 1: run(1, 0, 1, 1, 1, 1)},
+        "same": {1: list(reversed(run(1, 0, 0, 0, 1, 0)))},
+    }
+    base, ours, same = arm_table(runs, "base")
+    # base: 1 and 2 of 6; ours: 4 and 5 of 6
+    assert base.by_seed == pytest.approx((1 / 6, 2 / 6))
+    assert (base.accuracy.value, base.accuracy.n, base.accuracy.clusters) == (pytest.approx(1 / 4), 6, 3)
+    assert base.seed_sd == pytest.approx((1 / 6) / np.sqrt(2))
+    assert (base.lead, base.p_value, base.p_holm) == (None, None, None)
+    assert ours.lead.value == pytest.approx(3 / 6)
+    assert ours.lead_by_seed == pytest.approx((3 / 6, 3 / 6))
+    # leads by image, mean of the seeds: 0.5, 1.5, 1: all positive, so 2 of 8 sign patterns reach the sum
+    assert ours.p_value == 2 / 8
+    # two arms are compared: the smaller p-value doubles, the other one is 1
+    assert (ours.p_holm, same.p_value, same.p_holm) == (2 / 4, 1.0, 1.0)
+    # the one seed that both have is compared
+    assert (same.seed_sd, same.lead.value, same.lead_by_seed) == (None, 0.0, (0.0,))
+
+
+def test_holm_by_hand():
+    # sorted .01, .02, .03: 3 x .01, then 2 x .02 = .04, then 1 x .03 which may not be below .04
+    assert _holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert _holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ({"ours": {0: run(1)}}, "no arm"),
+        ({"base": {0: run(1)}, "ours": {}}, "without a run: ours"),
+        ({"base": {0: run(1)}, "ours": {0: run(1, 0)}}, "not those"),
+        ({"base": {0: run(1)}, "ours": {0: [("q0", "other", 1)]}}, "not those"),
+        ({"base": {0: run(1) + run(1)}}, "twice"),
+        ({"base": {0: run(1)}, "ours": {1: run(1)}}, "shares no seed"),
+    ],
+)
+def test_arm_table_refuses_runs_that_cannot_be_compared(runs, message):
+    with pytest.raises(ValueError, match=message):
+        arm_table(runs, "base")

@@ -1,8 +1,11 @@
+import resource
+
 import pytest
 import torch
 
 from medclm.errors import MedclmError
 from medclm.train import checkpoint
+from medclm.train.checkpoint import Progress
 from medclm.train.collate import collate
 from medclm.train.data import Position
 from medclm.train.losses import Weights, counts, loss_of
@@ -31,11 +34,13 @@ def train(model, optimizer, encoder, steps):
 def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(tiny_dir, encoder, tmp_path, lora):
     whole, optimizer = make(tiny_dir, lora)
     train(whole, optimizer, encoder, range(2))
-    checkpoint.save(tmp_path, whole, optimizer, 2, Position(1, 2, 3))
+    progress = Progress(2, {0: Position(1, 2, 3)}, {"0": {}}, {"d": {"easy": (1.5, 2.0)}})
+    checkpoint.save(tmp_path, whole, optimizer, progress)
     train(whole, optimizer, encoder, range(2, 4))
 
     resumed, optimizer = make(tiny_dir, lora)
-    assert checkpoint.load(tmp_path, resumed, optimizer) == (2, Position(1, 2, 3))
+    assert checkpoint.load(tmp_path, resumed, optimizer) == progress
+    checkpoint.verify(tmp_path, resumed)
     train(resumed, optimizer, encoder, range(2, 4))
     for (name, a), (_, b) in zip(whole.named_parameters(), resumed.named_parameters(), strict=True):
         assert torch.equal(a, b), name
@@ -46,7 +51,7 @@ def test_a_lora_checkpoint_holds_the_adapter_only(tiny_dir, encoder, tmp_path):
 
     model, optimizer = make(tiny_dir, True)
     train(model, optimizer, encoder, range(1))
-    checkpoint.save(tmp_path, model, optimizer, 1, Position())
+    checkpoint.save(tmp_path, model, optimizer, Progress(1))
     keys = [k for k in FileSystemReader(str(tmp_path)).read_metadata().state_dict_metadata if k.startswith("model.")]
     assert keys
     assert all("lora_" in key for key in keys)
@@ -55,7 +60,7 @@ def test_a_lora_checkpoint_holds_the_adapter_only(tiny_dir, encoder, tmp_path):
 def test_weights_come_back_without_the_optimizer(tiny_dir, encoder, tmp_path):
     model, optimizer = make(tiny_dir, False)
     train(model, optimizer, encoder, range(1))
-    checkpoint.save(tmp_path, model, optimizer, 1, Position())
+    checkpoint.save(tmp_path, model, optimizer, Progress(1))
     other, _ = make(tiny_dir, False)
     assert checkpoint.load_weights(tmp_path, other) == 1
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
@@ -64,3 +69,55 @@ def test_weights_come_back_without_the_optimizer(tiny_dir, encoder, tmp_path):
 def test_no_checkpoint(tiny_dir, tmp_path):
     with pytest.raises(MedclmError, match="no checkpoint"):
         checkpoint.load_weights(tmp_path, make(tiny_dir, False)[0])
+
+
+def test_a_changed_weight_is_found_out(tiny_dir, encoder, tmp_path):
+    model, optimizer = make(tiny_dir, True)
+    train(model, optimizer, encoder, range(1))
+    checkpoint.save(tmp_path, model, optimizer, Progress(1))
+    next(p for p in model.parameters() if p.requires_grad).data[0, 0] += 1e-6
+    with pytest.raises(MedclmError, match="does not hold what the model holds"):
+        checkpoint.verify(tmp_path, model)
+
+
+@pytest.mark.parametrize("room", [0, 3000, 9000])
+def test_a_full_disk_is_explained_and_the_last_checkpoint_is_whole(tiny_dir, encoder, tmp_path, room):
+    model, optimizer = make(tiny_dir, True)
+    train(model, optimizer, encoder, range(1))
+    checkpoint.save(tmp_path / "good", model, optimizer, Progress(1))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))  # no file may grow past this, as on a full disk
+    try:
+        with pytest.raises(MedclmError, match="cannot be written") as caught:
+            checkpoint.save(tmp_path / "bad", model, optimizer, Progress(2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "free some space" in str(caught.value)
+    checkpoint.verify(tmp_path / "good", model)
+
+
+def ranks(world, streams=4):
+    """What ``world`` ranks saved: each with its streams and a loss of its own."""
+    return [
+        {
+            "step": 5,
+            "world": world,
+            "positions": {n: (0, 0, n) for n in range(rank * streams // world, (rank + 1) * streams // world)},
+            "course": {"1": {}},
+            "window": {"d": {"easy": (float(rank + 1), 1.0)}},
+        }
+        for rank in range(world)
+    ]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 4), (4, 2), (4, 1), (1, 4)])
+def test_another_number_of_ranks_takes_over_every_stream_and_every_loss_once(before, after):
+    found = [checkpoint._progress(ranks(before), rank, after) for rank in range(after)]
+    assert all(progress.positions == {n: Position(0, 0, n) for n in range(4)} for progress in found)
+    total = sum(progress.window["d"]["easy"][0] for progress in found if progress.window)
+    assert total == sum(range(1, before + 1))
+
+
+def test_a_missing_rank_file_is_an_error():
+    with pytest.raises(MedclmError, match="not whole"):
+        checkpoint._progress(ranks(2)[:1], 0, 1)

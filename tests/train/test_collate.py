@@ -74,7 +74,7 @@ def test_a_padded_batch_gives_the_losses_of_its_examples_alone(loaded, encoder):
 
 def test_a_picture_is_processed_once(encoder, loaded, monkeypatch):
     calls = []
-    monkeypatch.setattr(encoder, "image_of", lambda picture, made=encoder.image_of: calls.append(1) or made(picture))
+    monkeypatch.setattr(encoder, "look", lambda picture, made=encoder.look: calls.append(1) or made(picture))
     views = [make_view(RECORDS[0], q, "medium", loaded.family) for q in RECORDS[0].questions]
     collate(encoder, views)
     collate(encoder, views)

@@ -4,9 +4,21 @@ import pyarrow as pa
 import pytest
 
 from medclm.data.records import from_table
-from medclm.errors import MedclmError
+from medclm.errors import UsageError
 from medclm.train import data
-from medclm.train.data import Fragment, Position, Rows, fragments_of, share_of, windows_of
+from medclm.train.data import (
+    Fragment,
+    Position,
+    Rows,
+    Shelf,
+    deal,
+    fragments_of,
+    stream_count,
+    streams_of_rank,
+    swap_reasoning,
+    windows_of,
+)
+from tests.train.conftest import make_record
 
 
 def fragment(n, rows=10):
@@ -18,16 +30,41 @@ def test_fragments_of_a_split(squares):
     assert [f.rows for f in fragments_of(squares, "validate")] == [8]
 
 
-def test_shares_are_disjoint_complete_and_even():
+def test_streams_are_disjoint_complete_and_even():
     fragments = [fragment(n, rows) for n, rows in enumerate((30, 5, 5, 10, 10))]
-    shares = [share_of(fragments, rank, 2) for rank in range(2)]
+    shares = deal(fragments, 2)
     assert sorted(f.file for share in shares for f in share) == [f.file for f in fragments]
     assert [sum(f.rows for f in share) for share in shares] == [30, 30]
 
 
-def test_too_few_fragments():
-    with pytest.raises(MedclmError, match="fewer row groups"):
-        share_of([fragment(0)], 0, 2)
+@pytest.mark.parametrize(
+    ("fragments", "batch", "workers", "count"), [(100, 24, 2, 12), (7, 24, 2, 6), (1, 24, 1, 1), (100, 64, 32, 32)]
+)
+def test_stream_count_by_hand(fragments, batch, workers, count):
+    assert stream_count(fragments, batch, workers) == count
+
+
+def test_more_workers_than_streams():
+    with pytest.raises(UsageError, match="so many workers"):
+        stream_count(1, 24, 2)
+    with pytest.raises(UsageError, match="so many workers"):
+        stream_count(100, 7, 2 + 6)
+
+
+def test_every_stream_has_one_rank():
+    for world in range(1, 7):
+        ranks = [list(streams_of_rank(12, rank, world)) for rank in range(world)]
+        assert [stream for rank in ranks for stream in rank] == list(range(12))
+        assert max(map(len, ranks)) - min(map(len, ranks)) <= 1
+
+
+def test_swapped_reasoning_is_of_another_picture_and_the_same_type():
+    pairs = [(record, question) for record in map(make_record, range(3)) for question in record.questions]
+    swapped = swap_reasoning(pairs)
+    for (record, before), (same, after) in zip(pairs, swapped, strict=True):
+        assert (record, before.question, before.answer) == (same, after.question, after.answer)
+        owners = [r.image_id for r, q in pairs if q.reasoning == after.reasoning and q.type == after.type]
+        assert not before.reasoning or record.image_id not in owners
 
 
 def test_windows_are_whole_fragments_in_a_seeded_order():
@@ -56,18 +93,19 @@ def test_an_epoch_is_every_question_once_and_resumes_anywhere(squares, monkeypat
     monkeypatch.setattr(data, "_stream", read_here)
     monkeypatch.setattr(data.windows_of, "__defaults__", (16,))
     share = fragments_of(squares, "train")
-    whole = take(Rows(share, "train", 7), 96 + 40)
+    whole = take(Rows(share, Shelf(share, "train"), 7), 96 + 40)
     assert len(set(whole[:96])) == 96
     assert whole[:40] != whole[96:]
     for cut in (1, 50, 96, 100):
-        rows = Rows(share, "train", 7)
+        rows = Rows(share, Shelf(share, "train"), 7)
         assert take(rows, cut) == whole[:cut]
-        assert take(Rows(share, "train", 7, rows.position), 20) == whole[cut : cut + 20]
+        assert take(Rows(share, Shelf(share, "train"), 7, position=rows.position), 20) == whole[cut : cut + 20]
 
 
 def test_a_position_counts_questions(squares, monkeypatch):
     monkeypatch.setattr(data, "_stream", read_here)
-    rows = Rows(fragments_of(squares, "train"), "train", 7)
+    share = fragments_of(squares, "train")
+    rows = Rows(share, Shelf(share, "train"), 7)
     take(rows, 5)
     assert rows.position == Position(0, 0, 5)
 

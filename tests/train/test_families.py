@@ -46,4 +46,4 @@ def test_bind_prepares_the_processor(loaded):
     assert family.frame_size == 32
     assert loaded.processor.image_processor.do_image_splitting is False
     assert loaded.grid_hw == (4, 4)
-    assert family.image_text(loaded.processor).count("<image>") == 16
+    assert family.image_text(loaded.processor, {}).count("<image>") == 16

@@ -1,6 +1,7 @@
 """One real run: two FSDP workers on the shared Ray, then what the run leaves behind."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,23 @@ from medclm.config import TrainConfig
 from medclm.errors import MedclmError, UsageError
 from medclm.train import launch
 from medclm.train.export import export_run, newest_checkpoint
+from medclm.train.log import HISTORY, read_history
+from medclm.train.loop import STOP
 from medclm.train.model import load_exported
 from tests.train.conftest import TINY, make_record, write_dataset
 
 SMALL = {
     "model": {"tiny": TINY},
-    "schedule": {"name": "uniform"},
+    "schedule": {"name": "competence", "window": 3, "history": 0.5, "shortest": 0.1, "probe_questions": 8},
     "optim": {"lr": 1e-3},
-    "steps": 4,
+    "steps": 12,
     "batch_size": 8,
     "accumulate": 2,
+    "bucket_steps": 2,
     "workers": 2,
     "checkpoint_every": 2,
     "evaluate_limit": 6,
-    "log_every": 2,
+    "log_every": 1,
 }
 
 
@@ -42,14 +46,14 @@ def run(ray_cluster, squares, tmp_path_factory):
 
 def test_it_trains_reports_and_exports(run):
     folder, result, calls = run
-    assert result.steps == 4
-    assert result.metrics["step"] == 4
+    assert result.steps == 12
+    assert result.metrics["step"] == 12
     assert 0 <= result.metrics["accuracy"] <= 1
     assert 0 < result.metrics["mass_in_box"] < 1
-    assert calls[-1][:2] == (4, 4)
+    assert calls[-1][:2] == (12, 12)
     assert list((folder / "tensorboard").glob("events*"))
     loaded = load_exported(result.model_dir, "cpu")
-    assert loaded.info["steps"] == 4
+    assert loaded.info["steps"] == 12
     assert loaded.info["trained_on"] == json.loads((folder / "run.json").read_text())["data"]["content_hash"]
     assert loaded.family.frame_size == 32
 
@@ -82,8 +86,60 @@ def test_export_to_another_place(run, tmp_path):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_resuming_on_two_ranks_is_bit_for_bit(ray_cluster, run, squares):
-    """In two real workers: steps 0-3 in one go equal steps 0-1, checkpoint, a fresh model, steps 2-3."""
+def weights(model_dir):
+    from safetensors.torch import load_file
+
+    return load_file(f"{model_dir}/model.safetensors")
+
+
+def workers():
+    """The processes of the running training workers of this session's Ray."""
+    import psutil
+    import ray
+
+    session = ray._private.worker._global_node.get_session_dir_path()  # other people's Ray may run here, too
+    found = []
+    for process in psutil.process_iter(["name", "cmdline"]):
+        words = " ".join(process.info["cmdline"] or ())
+        if "RayTrainWorker" in words and any(session in " ".join(p.cmdline()) for p in process.parents()):
+            found.append(process)
+    return found
+
+
+def test_a_killed_worker_changes_no_bit(run, squares, tmp_path):
+    """kill -9 of a worker between two checkpoints: the run goes on by itself and ends with the same weights."""
+    killed = []
+
+    def kill(step, steps, metrics):
+        if step >= 5 and not killed:
+            killed.append(workers()[step % 2])
+            killed[0].kill()
+
+    result = launch.train(squares, str(tmp_path / "killed"), small(), kill)
+    assert killed
+    wanted, found = weights(run[1].model_dir), weights(result.model_dir)
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    steps = [r["step"] for r in read_history(tmp_path / "killed" / HISTORY) if r["kind"] == "numbers"]
+    assert steps == list(range(1, 13))
+
+
+def test_a_stopped_run_goes_on_with_another_number_of_workers(run, squares, tmp_path):
+    """Stopped on request with one worker, then finished by two: the same data, so the same weights but for rounding."""
+    folder = tmp_path / "stopped"
+
+    def stop(step, steps, metrics):
+        if step >= 3:
+            (folder / STOP).touch()
+
+    with pytest.raises(MedclmError, match="asked to stop"):
+        launch.train(squares, str(folder), small(workers=1, checkpoint_every=100), stop)
+    result = launch.train(squares, str(folder), small(workers=2, checkpoint_every=100))
+    wanted, found = weights(run[1].model_dir), weights(result.model_dir)
+    assert all(torch.allclose(wanted[name], found[name], atol=2e-4) for name in wanted)
+
+
+def test_every_rank_saves_and_loads_its_own_slice(ray_cluster, run, squares, tmp_path):
+    """Each rank fills its slice of the adapter with its own number; saved, zeroed, loaded, compared."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -91,44 +147,54 @@ def test_resuming_on_two_ranks_is_bit_for_bit(ray_cluster, run, squares):
         import ray.train
 
         from medclm.train import checkpoint, parallel
-        from medclm.train.data import Position
-        from medclm.train.loop import feed, prepare, rows_of, update
-        from medclm.train.meter import Meter
+        from medclm.train.setup import prepare
 
         parallel.SMALLEST_UNIT = 0  # every block is a unit of its own, as in a large model
-
-        def steps(run, first, position, saves=None):
-            rows = rows_of(settings)
-            rows.position = position
-            for step, batches, after in feed(run, rows, first):
-                update(run, batches, step, Meter())
-                if saves and step == 1:
-                    checkpoint.save(saves, run.model, run.optimizer, 2, after)
-            return [p.full_tensor().detach().clone() for p in run.parameters]
-
-        whole = prepare(settings)
-        folder = settings["checkpoints"]
-        wanted = steps(whole, 0, Position(), folder)
+        run, rank = prepare(settings), ray.train.get_context().get_world_rank()
+        for number, parameter in enumerate(run.parameters):
+            parameter.to_local().data.fill_(100.0 * (rank + 1) + number)
+        checkpoint.save(settings["to"], run.model, run.optimizer, checkpoint.Progress(1))
         torch.distributed.barrier()
-        resumed = prepare(settings)
-        found = steps(resumed, *checkpoint.load(folder, resumed.model, resumed.optimizer))
-        same = sum(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
-        counted = json.dumps({"same": same, "all": len(wanted)})
-        Path(folder, f"same-{ray.train.get_context().get_world_rank()}.json").write_text(counted)
+        for parameter in run.parameters:
+            parameter.to_local().data.zero_()
+        checkpoint.load(settings["to"], run.model, run.optimizer)
+        right = [bool((p.to_local() == 100.0 * (rank + 1) + n).all()) for n, p in enumerate(run.parameters)]
+        sizes = [p.to_local().numel() for p in run.parameters]
+        Path(settings["to"], f"found-{rank}.json").write_text(json.dumps({"right": right, "sizes": sizes}))
 
-    folder = run[0]
-    settings = {"config": small().model_dump(mode="json"), "data": squares, "base": str(folder / "base")}
-    trainer = TorchTrainer(
+    config = small(model={"tiny": TINY, "finetune": "lora", "lora_rank": 4})
+    to = tmp_path / "slices"
+    to.mkdir()
+    base, settings = str(run[0] / "base"), config.model_dump(mode="json")
+    TorchTrainer(
         worker,
-        train_loop_config={**settings, "checkpoints": str(folder / "resume-test")},
+        train_loop_config={"config": settings, "data": squares, "base": base, "streams": 4, "to": str(to)},
         scaling_config=ScalingConfig(num_workers=2),
         torch_config=TorchConfig(backend="gloo"),
-        run_config=RunConfig(name="resume", storage_path=str(folder / "ray")),
-    )
-    trainer.fit()
-    for rank in range(2):
-        counted = json.loads((folder / "resume-test" / f"same-{rank}.json").read_text())
-        assert counted["same"] == counted["all"] > 20
+        run_config=RunConfig(name="slices", storage_path=str(tmp_path / "ray")),
+    ).fit()
+    found = [json.loads((to / f"found-{rank}.json").read_text()) for rank in range(2)]
+    assert all(right for rank in found for right in rank["right"])
+    assert all(sum(rank["sizes"]) > 0 for rank in found)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_row(run, tmp_path):
+    """The embedding of one question's words is made infinite: only that row can be at fault."""
+    from safetensors.torch import save_file
+
+    records = [make_record(n, "train" if n < 16 else "validate") for n in range(20)]
+    data = write_dataset(tmp_path / "data", records)
+    base = tmp_path / "base"
+    shutil.copytree(run[0] / "base", base)
+    tensors = weights(base)
+    name = next(name for name in tensors if name.endswith("embed_tokens.weight"))
+    tensors[name] = torch.full_like(tensors[name], float("nan"))
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    broken = small(model={"base": str(base)}, workers=1, checkpoint_every=100, max_failures=3)
+    with pytest.raises(MedclmError, match="loss is not finite") as caught:
+        launch.train(data, str(tmp_path / "run"), broken)
+    assert "step 0" in str(caught.value)
+    assert "image-" in str(caught.value)
 
 
 def test_lora_run_exports_an_adapter_and_merged_weights(ray_cluster, squares, tmp_path):
@@ -153,9 +219,14 @@ def test_fewer_rows_than_workers(tmp_path):
         launch.train(data, str(tmp_path / "out"), small())
 
 
-def test_a_batch_that_does_not_divide(squares, tmp_path):
-    with pytest.raises(UsageError, match="does not divide"):
-        launch.train(squares, str(tmp_path / "out"), small(batch_size=6))
+def test_more_micro_batches_than_a_worker_has_places(squares, tmp_path):
+    with pytest.raises(UsageError, match="so many micro-batches"):
+        launch.train(squares, str(tmp_path / "out"), small(accumulate=5))
+
+
+def test_a_batch_that_cannot_be_dealt(squares, tmp_path):
+    with pytest.raises(UsageError, match="so many workers"):
+        launch.train(squares, str(tmp_path / "out"), small(batch_size=7, accumulate=1))
 
 
 def test_unknown_base(squares, tmp_path):

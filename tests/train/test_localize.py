@@ -56,7 +56,7 @@ def test_a_pass_without_a_target_is_plain_sdpa(tiny_dir, encoder):
     ours, plain = load_base(str(tiny_dir)).model, load_base(str(tiny_dir)).model
     localize.install(ours, (1,), ())
     assert torch.equal(ours(**batch.inputs).logits, plain(**batch.inputs).logits)
-    assert batch.localize.found == []
+    assert batch.localize.found == {}
 
 
 def test_kl_form_is_zero_where_attention_is_the_box():
@@ -65,11 +65,12 @@ def test_kl_form_is_zero_where_attention_is_the_box():
         rows=torch.tensor([[0]]),
         row_mask=torch.tensor([[True]]),
         image_index=torch.tensor([[0, 1, 2]]),
+        image_mask=torch.tensor([[True, True, True]]),
         weights=torch.tensor([[1.0, 1.0, 0.0]]),
         form="kl",
     )
     key = torch.tensor([[100.0], [100.0], [0.0]]).reshape(1, 1, 3, 1)
-    localize.record(target, torch.ones(1, 1, 3, 1), key, 1.0)
+    localize.record(target, 0, torch.ones(1, 1, 3, 1), key, 1.0)
     loss, mass = localize.total(target)
     assert loss.item() == pytest.approx(0, abs=1e-6)
     assert mass.item() == pytest.approx(1)
@@ -81,10 +82,11 @@ def test_mass_form_by_hand():
         rows=torch.tensor([[2, 0]]),
         row_mask=torch.tensor([[True, False]]),
         image_index=torch.tensor([[0, 1]]),
+        image_mask=torch.tensor([[True, True]]),
         weights=torch.tensor([[1.0, 0.0]]),
     )
     key = torch.tensor([[1.0986123], [0.0], [7.0]]).reshape(1, 1, 3, 1)  # ln 3: attention 3/4 and 1/4 of the image
-    localize.record(target, torch.ones(1, 1, 3, 1), key, 1.0)
+    localize.record(target, 0, torch.ones(1, 1, 3, 1), key, 1.0)
     loss, mass = localize.total(target)
     assert loss.item() == pytest.approx(1 / 16)
     assert mass.item() == pytest.approx(3 / 4)

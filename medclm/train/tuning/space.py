@@ -1,9 +1,11 @@
-"""The searched space of a tuning: dotted TrainConfig keys with their choices, checked, in Ray Tune's terms."""
+"""The searched space of a tuning: dotted TrainConfig keys with their choices, checked, and what can be drawn."""
 
 from __future__ import annotations
 
 import copy
 import difflib
+import itertools
+import math
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +15,8 @@ from medclm.errors import UsageError
 
 INCOMPARABLE = {"steps", "evaluate_every", "evaluate_limit"}
 """Not searchable: trials with other values of these cannot be compared at equal steps on equal questions."""
+
+LARGEST_GRID = 1000
 
 
 class Space:
@@ -36,33 +40,75 @@ class Space:
             _check_choice(key, choice, train)
         self.space, self.train = space, train
 
-    def domains(self) -> dict[str, Any]:
-        """Ray Tune's domain of each key; whole numbers for whole-number keys, both ends included."""
-        return {key: _domain(key, choice, self.train) for key, choice in self.space.items()}
-
     def start(self) -> dict[str, Any] | None:
         """The untuned values; None where one of them is outside its choice."""
-        document = self.train.model_dump()
+        document = self.train.model_dump(mode="json")
         values = {key: _get(document, key) for key in self.space}
         return values if all(_contains(choice, values[key]) for key, choice in self.space.items()) else None
 
-    def searcher(self, name: str, metric: str, mode: str, seed: int, concurrent: int) -> Any:
-        """Ray Tune's search algorithm, seeded, the untuned values first, at most ``concurrent`` trials at once.
+    def whole(self, key: str) -> bool:
+        """Whether a parameter takes whole numbers."""
+        value = _get(self.train.model_dump(), key)
+        return isinstance(value, int) and not isinstance(value, bool)
 
-        Args:
-            name: ``random`` or ``optuna`` (TPE).
+    def grid(self) -> list[dict[str, Any]]:
+        """Every combination, the last key fastest; of a range its ``points`` values, evenly or by equal factors.
+
+        Raises:
+            UsageError: there are more than :data:`LARGEST_GRID`.
         """
-        start = self.start()
-        first = [start] if start else None
-        if name == "optuna":
-            from ray.tune.search import ConcurrencyLimiter
-            from ray.tune.search.optuna import OptunaSearch
+        axes = {key: self._points(key) for key in self.space}
+        size = math.prod(len(values) for values in axes.values())
+        if size > LARGEST_GRID:
+            raise UsageError(
+                "the grid is too large", where="space", expected=f"at most {LARGEST_GRID} combinations", got=size,
+                remedy="fewer parameters or points, or search: optuna",
+            )  # fmt: skip
+        return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
-            search = OptunaSearch(metric=metric, mode=mode, points_to_evaluate=first, seed=seed)
-            return ConcurrencyLimiter(search, max_concurrent=concurrent)
-        from ray.tune.search.basic_variant import BasicVariantGenerator
+    def distributions(self) -> dict[str, Any]:
+        """Optuna's distribution of each key. A list of values is drawn by its index: see :meth:`decode`."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-        return BasicVariantGenerator(points_to_evaluate=first, max_concurrent=concurrent, random_state=seed)
+        found: dict[str, Any] = {}
+        for key, choice in self.space.items():
+            if choice.values is not None:
+                found[key] = CategoricalDistribution(range(len(choice.values)))
+            elif self.whole(key):
+                found[key] = IntDistribution(int(choice.low or 0), int(choice.high or 0), log=choice.log)
+            else:
+                found[key] = FloatDistribution(choice.low or 0.0, choice.high or 0.0, log=choice.log)
+        return found
+
+    def decode(self, drawn: dict[str, Any]) -> dict[str, Any]:
+        """Optuna's values as those of the configuration: an index becomes the value it stands for."""
+        return {key: value if (listed := self.space[key].values) is None else listed[value]
+                for key, value in drawn.items()}  # fmt: skip
+
+    def encode(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The inverse of :meth:`decode`."""
+        return {key: value if (listed := self.space[key].values) is None else listed.index(value)
+                for key, value in values.items()}  # fmt: skip
+
+    def clip(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Values that left their range, put back to its nearer end."""
+        found = dict(values)
+        for key, choice in self.space.items():
+            if choice.low is not None and choice.high is not None:
+                low, high = (int(choice.low), int(choice.high)) if self.whole(key) else (choice.low, choice.high)
+                found[key] = min(max(values[key], low), high)
+        return found
+
+    def _points(self, key: str) -> list[Any]:
+        choice = self.space[key]
+        if choice.values is not None:
+            return list(choice.values)
+        low, high, steps = choice.low or 0.0, choice.high or 0.0, choice.points - 1
+        shares = [step / steps for step in range(choice.points)]
+        points = [low * (high / low) ** s if choice.log else low + (high - low) * s for s in shares]
+        if self.whole(key):
+            return sorted({round(point) for point in points})
+        return [low, *(float(f"{point:.6g}") for point in points[1:-1]), high]
 
 
 def nested(values: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +132,11 @@ def merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
             merge(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else copy.deepcopy(value)
         )
     return result
+
+
+def applied(train: TrainConfig, values: dict[str, Any]) -> TrainConfig:
+    """``train`` with dotted values put in, validated again."""
+    return TrainConfig.model_validate(merge(train.model_dump(), nested(values)))
 
 
 def _get(document: dict[str, Any], key: str) -> Any:
@@ -123,36 +174,25 @@ def _check_choice(key: str, choice: Choice, train: TrainConfig) -> None:
         if choice.low is None or choice.high is None or choice.low >= choice.high or (choice.log and choice.low <= 0):
             expected = "low < high, and low > 0 with log"
             raise UsageError("a range is wrong", where=where, expected=expected, got=choice.model_dump())
-        whole = _is_whole(key, train)
+        value = _get(train.model_dump(), key)
+        whole = isinstance(value, int) and not isinstance(value, bool)
         if whole and not (choice.low.is_integer() and choice.high.is_integer()):
             raise UsageError("this parameter takes whole numbers", where=where, got=ends)
         tried = [int(end) if whole else end for end in (choice.low, choice.high)]
     for value in tried:
         try:
-            TrainConfig.model_validate(merge(train.model_dump(), nested({key: value})))
+            applied(train, {key: value})
         except ValidationError as error:
             message = error.errors()[0]["msg"]
             raise UsageError("a value is wrong for this parameter", where=where, expected=message, got=value) from error
 
 
-def _is_whole(key: str, train: TrainConfig) -> bool:
-    value = _get(train.model_dump(), key)
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _domain(key: str, choice: Choice, train: TrainConfig) -> Any:
-    from ray import tune
-
-    if choice.values is not None:
-        return tune.choice(choice.values)
-    low, high = choice.low or 0.0, choice.high or 0.0
-    if _is_whole(key, train):
-        draw = tune.lograndint if choice.log else tune.randint
-        return draw(int(low), int(high) + 1)
-    return (tune.loguniform if choice.log else tune.uniform)(low, high)
-
-
 def _contains(choice: Choice, value: Any) -> bool:
     if choice.values is not None:
         return value in choice.values
-    return choice.low is not None and choice.high is not None and choice.low <= value <= choice.high
+    return (
+        isinstance(value, (int, float))
+        and choice.low is not None
+        and choice.high is not None
+        and choice.low <= value <= choice.high
+    )

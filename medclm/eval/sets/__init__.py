@@ -1,0 +1,1 @@
+"""Loaders of benchmarks, one file a kind of source; :mod:`medclm.eval.benchmarks` names them."""

@@ -1,0 +1,175 @@
+"""What a worker trains with: model, optimizer, schedule, streams of rows; from a run's settings."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medclm.config import TrainConfig
+from medclm.data.records import Question, Record
+
+if TYPE_CHECKING:
+    import torch
+
+    from medclm.train.collate import Batch, Encoder
+    from medclm.train.course import Course
+    from medclm.train.feed import Step, Stream
+    from medclm.train.flops import Cost
+    from medclm.train.views import Example, Stage
+
+RESHARD_ABOVE = 1_000_000_000
+"""Parameters from which a block's weights are freed between its forward and its backward pass."""
+
+
+@dataclass
+class Run:
+    """What a worker trains with. ``layers``: decoder layers whose attention is supervised; empty without L_loc."""
+
+    config: TrainConfig
+    settings: dict[str, Any]
+    model: Any
+    encoder: Encoder
+    layers: tuple[int, ...]
+    optimizer: Any
+    parameters: list[Any]
+    course: Course
+    cost: Cost
+    device: torch.device
+    rank: int
+    world: int
+
+    def view(self, record: Record, question: Question, stage: Stage | str) -> Example:
+        """The example of a question in a stage."""
+        from medclm.train.views import make_view
+
+        loss = self.config.loss
+        localize = loss.localization_box if stage in loss.loc_stages else None
+        steps = self.config.reasoning_steps
+        return make_view(record, question, stage, self.encoder.family, steps, localize)  # type: ignore[arg-type]
+
+    def batch(self, examples: list[Example]) -> Batch:
+        from medclm.train.collate import collate
+
+        loss = self.config.loss
+        return collate(self.encoder, examples, self.layers, loss.localization_heads, loss.localization_form)
+
+
+def prepare(settings: dict[str, Any]) -> Run:
+    """The model, wrapped and sharded, and its optimizer. The same seed gives every rank the same initial weights."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    from medclm.train import flops, localize, model, parallel
+    from medclm.train.collate import Encoder
+    from medclm.train.course import Course
+
+    config = TrainConfig.model_validate(settings["config"])
+    context = ray.train.get_context()
+    rank, world, device = context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    loaded = model.load_base(settings["base"])
+    encoder = Encoder(loaded.processor, loaded.family, loaded.grid_hw)
+    layers: tuple[int, ...] = ()
+    if config.loss.localization > 0:
+        layers = localize.install(loaded.model, config.loss.localization_layers, config.loss.localization_heads)
+    net = trainable(loaded, config)
+    cost = flops.cost_of(loaded.model, loaded.family.vision, _patches(loaded))
+    if config.parallel.checkpoint_activations:
+        net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    size = sum(parameter.numel() for parameter in net.parameters())
+    auto = {"auto": size > RESHARD_ABOVE, "always": True, "never": False}[config.parallel.reshard]
+    net = parallel.shard(
+        net.to(device).train(), loaded.family.blocks, device, _mixed(config, device), auto, config.parallel.cpu_offload
+    )
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    random.seed(config.seed + rank)
+    torch.manual_seed(config.seed + rank)
+    course = Course(config.schedule, config.steps, config.seed, config.bucket_steps)
+    optimizer = _optimizer(parameters, config)
+    return Run(config, settings, net, encoder, layers, optimizer, parameters, course, cost, device, rank, world)
+
+
+def trainable(loaded: Any, config: TrainConfig) -> Any:
+    """The loaded model with what is not trained frozen, and LoRA around it where that is wanted."""
+    from medclm.train import model
+
+    if config.model.freeze_vision:
+        model.freeze_vision(loaded.model, loaded.family)
+    if config.model.finetune == "full":
+        return loaded.model
+    lora = config.model
+    return model.add_lora(loaded.model, loaded.family, lora.lora_rank, lora.lora_alpha, lora.lora_dropout)
+
+
+def _mixed(config: TrainConfig, device: torch.device) -> bool:
+    """Whether the passes compute in bfloat16."""
+    import torch
+
+    if config.model.dtype == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return config.model.dtype == "bfloat16"
+
+
+def _patches(loaded: Any) -> int:
+    """Patches that the vision tower sees of one picture, from its own configuration."""
+    vision = loaded.model.config.vision_config
+    size, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
+    if isinstance(size, int) and isinstance(patch, int):
+        return (size // patch) ** 2
+    return loaded.grid_hw[0] * loaded.grid_hw[1]
+
+
+def _optimizer(parameters: list[Any], config: TrainConfig) -> Any:
+    """AdamW; matrices decay, vectors (norms, biases) do not."""
+    import torch
+
+    optim = config.optim
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": optim.weight_decay, "peak": optim.lr},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0, "peak": optim.lr},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=optim.lr, betas=optim.betas, foreach=True)
+
+
+def streams_of(settings: dict[str, Any]) -> dict[int, Stream]:
+    """This rank's streams by number, from their beginning; their rows are read in the background from now on."""
+    import ray.train
+
+    from medclm.train import data
+    from medclm.train.feed import Stream
+
+    context, config = ray.train.get_context(), settings["config"]
+    count = settings["streams"]
+    shares = data.deal(data.fragments_of(settings["data"], "train"), count)
+    mine = data.streams_of_rank(count, context.get_world_rank(), context.get_world_size())
+    shelf = data.Shelf([fragment for number in mine for fragment in shares[number]], "train")
+    order = data.swap_reasoning if config["reasoning_from"] == "other" else None
+    size = config["batch_size"] // count
+    return {
+        number: Stream(
+            data.Rows(shares[number], shelf, config["seed"], order), range(number * size, (number + 1) * size)
+        )
+        for number in mine
+    }
+
+
+def feed(run: Run, streams: list[Stream], first: int) -> Iterator[Step]:
+    """This rank's steps from ``first`` on."""
+    from medclm.train.feed import Plan, steps_of
+    from medclm.train.views import domain_of
+
+    config = run.config
+
+    def view(record: Record, question: Question, step: int, place: int) -> Example:
+        return run.view(record, question, run.course.stage(step, place, domain_of(record, question)))
+
+    def length(example: Example) -> int:
+        return len(run.encoder.text(example)[0])
+
+    plan = Plan(config.accumulate, config.bucket_steps, config.seed)
+    return steps_of(streams, view, length, run.batch, plan, range(first, config.steps))

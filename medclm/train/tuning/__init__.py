@@ -1,0 +1,1 @@
+"""What `medclm tune` is made of: space, proposals, early stopping, trials on disk, comparison, report."""
