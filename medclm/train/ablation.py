@@ -22,6 +22,7 @@ from medclm import storage
 from medclm.config import AblationConfig, BuildConfig, TrainConfig
 from medclm.errors import UsageError
 
+SHARD_ROWS = 64
 Report = Callable[[int, int], None]
 Runs = dict[str, dict[int, list[tuple[str, str, float]]]]
 
@@ -56,7 +57,7 @@ def check(config: AblationConfig) -> None:
 
 
 def make_data(folder: Path, config: AblationConfig) -> None:
-    """Draws the phantoms and builds a training set for each linking, the test set, and the test set with boxes drawn."""
+    """Draws the phantoms; builds a training set for each linking, the test set, and the same with boxes drawn."""
     for linking in sorted({arm.linking for arm in config.arms.values()}):
         _build(folder / "phantoms", folder / f"data-{linking}", config, config.data, linking=linking)
     everything = {"test": 1.0}
@@ -74,7 +75,7 @@ def _build(phantoms: Path, to: Path, config: AblationConfig, drawn: configs.Phan
     build(
         BuildConfig(
             images=str(phantoms / "images"), annotations=str(phantoms / "annotations.json"), out=str(to),
-            segmenter=f"masks:{phantoms / 'masks'}", dataset=phantoms.name, shard_rows=64, batch_size=16,
+            segmenter=f"masks:{phantoms / 'masks'}", dataset=phantoms.name, shard_rows=SHARD_ROWS, batch_size=16,
             question_types=config.question_types, max_questions=config.max_questions, choices_share=0, **settings,
         )
     )  # fmt: skip
@@ -84,12 +85,11 @@ def draw_boxes(data: str, to: str) -> None:
     """A copy of a built dataset whose pictures have their lesion boxes drawn, as Easy shows them."""
     from medclm.data import shards
 
-    for index, url in enumerate(shards.shard_files(data)):
-        records = [_drawn(record) for record in shards.read_shard(url)]
-        shards.write_shard(to, index, records, [])
-    shards.write_manifest(
-        to, {"fingerprint": storage.fingerprint({"drawn": shards.read_manifest(data)["content_hash"]})}
-    )
+    records = [_drawn(record) for record in shards.read_records(data)]
+    for index in range(0, len(records), SHARD_ROWS):
+        shards.write_shard(to, index // SHARD_ROWS, records[index : index + SHARD_ROWS], [])
+    origin = shards.read_manifest(data)["content_hash"]
+    shards.write_manifest(to, {"fingerprint": storage.fingerprint({"drawn": origin})})
 
 
 def _drawn(record: Any) -> Any:
@@ -114,7 +114,8 @@ def run_all(folder: Path, config: AblationConfig, progress: Report | None) -> Ru
     task: Any = ray.remote(num_cpus=0, max_retries=1)(run_one)
     settings = config.model_dump(mode="json")
     runs: Runs = {name: {} for name in config.arms}
-    waiting, running, done = list(work), {}, 0
+    waiting, done = list(work), 0
+    running: dict[Any, tuple[str, int]] = {}
     while waiting or running:
         while waiting and len(running) < config.concurrent and _ready(waiting[0], config, runs):
             name, seed = waiting.pop(0)
@@ -208,17 +209,17 @@ def write_report(folder: Path, document: dict[str, Any]) -> None:
 
 def markdown(document: dict[str, Any]) -> str:
     """The table for a README."""
-    lines = [
-        "| arm | accuracy, % (95 % CI) | seeds | lead over the reference, points | p (Holm) |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    heads = ("arm", "accuracy, % (95 % CI)", "seeds", "lead over the reference, points", "p (Holm)")
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for row in document["arms"]:
-        a, lead = row["accuracy"], row["lead"]
         seeds = ", ".join(f"{100 * value:.1f}" for value in row["by_seed"])
-        first = f"| {row['says'] or row['name']} | {100 * a['value']:.1f} ({100 * a['low']:.1f} to {100 * a['high']:.1f}) | {seeds} |"
-        if lead is None:
-            lines.append(f"{first} reference | |")
-        else:
-            gap = f"{100 * lead['value']:+.1f} ({100 * lead['low']:+.1f} to {100 * lead['high']:+.1f})"
-            lines.append(f"{first} {gap} | {row['p_holm']:.4f} |")
+        lead = _points(row["lead"], "+") if row["lead"] else "reference"
+        p_value = f"{row['p_holm']:.4f}" if row["lead"] else ""
+        cells = (f"{row['name']}: {row['says']}", _points(row["accuracy"], ""), seeds, lead, p_value)
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _points(values: dict[str, float], sign: str) -> str:
+    value, low, high = (format(100 * values[key], f"{sign}.1f") for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
