@@ -1,8 +1,8 @@
 """`make bench-train`: the training loop against a bare torch loop, TRL's SFTTrainer, eager attention and itself.
 
 One thread a process. Every case trains the same base on the same rows with the same batch; the first steps of a case
-are left out. Cases of a ratio run one after the other, ``--rounds`` times, and the median of the rounds counts. Prints a
-table and writes bench-train.json.
+are left out. Cases of a ratio run one after the other, ``--rounds`` times, and the median of the rounds counts. Prints
+a table and writes bench-train.json.
 """
 
 from __future__ import annotations
@@ -100,29 +100,25 @@ def medclm(work: Path, data: str, name: str, config: Any) -> dict[str, float]:
 
 
 def batches_of(work: Path, data: str, config: Any, layers: tuple[int, ...], count: int) -> tuple[Any, list[list[Any]]]:
-    """(loaded base, micro-batches of each step) in memory."""
-    from medclm.train import data as rows
+    """(loaded base, micro-batches of each step) in memory: the rows that a run draws, cut by length as it does."""
+    from medclm.data.shards import read_records
     from medclm.train.collate import Encoder, collate
-    from medclm.train.feed import Plan, Stream, steps_of
+    from medclm.train.data import question_order
     from medclm.train.model import load_base
     from medclm.train.views import make_view
 
     loaded = load_base(str(work / "base"))
     encoder = Encoder(loaded.processor, loaded.family, loaded.grid_hw)
-    fragments = rows.fragments_of(data, "train")
-    shares = rows.deal(fragments, rows.stream_count(len(fragments), config.batch_size, 1))
-    size = config.batch_size // len(shares)
-    shelf = rows.Shelf(fragments, "train")
-    streams = [Stream(rows.Rows(share, shelf, 0), range(n * size, (n + 1) * size)) for n, share in enumerate(shares)]
-
-    def view(record: Any, question: Any, step: int, place: int) -> Any:
-        return make_view(record, question, "medium", loaded.family, config.reasoning_steps)
-
-    made = steps_of(
-        streams, view, lambda example: len(encoder.text(example)[0]), lambda e: collate(encoder, e, layers),
-        Plan(config.accumulate), range(count),
-    )  # fmt: skip
-    return loaded, [step.batches for step in made]
+    pairs = question_order(list(read_records(data, "train")), 0, 0, 0)
+    size, part = config.batch_size, config.batch_size // config.accumulate
+    steps = []
+    for start in range(0, count * size, size):
+        views = [
+            make_view(*pair, "medium", loaded.family, config.reasoning_steps) for pair in pairs[start : start + size]
+        ]
+        views.sort(key=lambda example: len(encoder.text(example)[0]))
+        steps.append([collate(encoder, views[n : n + part], layers) for n in range(0, size, part)])
+    return loaded, steps
 
 
 def bare(work: Path, data: str, config: Any, steps: int, form: str = "none") -> float:
@@ -216,9 +212,10 @@ def trl(work: Path, data: str, config: Any, steps: int) -> float:
             ends.append(time.perf_counter())
 
     arguments = SFTConfig(
-        output_dir=str(work / "trl"), max_steps=steps, per_device_train_batch_size=config.batch_size // config.accumulate,
-        gradient_accumulation_steps=config.accumulate, learning_rate=1e-3, report_to=[], save_strategy="no", use_cpu=True,
-        bf16=False, gradient_checkpointing=False, max_length=None, logging_strategy="no", disable_tqdm=True,
+        output_dir=str(work / "trl"), max_steps=steps, gradient_accumulation_steps=config.accumulate,
+        per_device_train_batch_size=config.batch_size // config.accumulate, learning_rate=1e-3,
+        report_to=[], save_strategy="no", use_cpu=True, bf16=False,
+        gradient_checkpointing=False, max_length=None, logging_strategy="no", disable_tqdm=True,
         dataloader_num_workers=0,
     )  # fmt: skip
     trainer = SFTTrainer(model=model, args=arguments, processing_class=processor,
@@ -287,8 +284,9 @@ def finish(cases: dict[str, list[float]], facts: dict[str, dict[str, float]], op
         table.add_row(what, f"{ratio:.2f}", target)
     for name in ("medclm 1 worker", "medclm LoRA"):
         one = facts[name]
-        told = f"{one['first_step_s']:.1f} s to step 1, checkpoint blocks {one['checkpoint_s']:.2f} s, {one['checkpoint_mb']:.1f} MB"
-        table.add_row(name, "", told)
+        table.add_row(f"{name}: seconds to the first step", f"{one['first_step_s']:.1f}", "")
+        table.add_row(f"{name}: seconds a checkpoint blocks", f"{one['checkpoint_s']:.2f}", "")
+        table.add_row(f"{name}: MB of a checkpoint", f"{one['checkpoint_mb']:.1f}", "")
     Console(width=80).print(table)
     document = {"seconds_per_step": cases, "facts": facts, "ratios": {what: ratio for what, ratio, _ in ratios}}
     Path(options.out).write_text(json.dumps(document, indent=1))
