@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from medclm.train.space import Space, merge, nested
 from ray.tune.search.sample import Categorical, Float, Integer
 
 from medclm.config import Choice, TrainConfig
 from medclm.errors import UsageError
-from medclm.train.space import Space, merge, nested
 
 
 @pytest.mark.parametrize(
