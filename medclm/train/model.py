@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medclm.errors import MedclmError, UsageError
-from medclm.train.families import Family, Part, bind, family_of
+from medclm.train.families import FAMILIES, Family, Part, bind, family_of
 
 INFO = "medclm.json"
 
@@ -184,6 +184,14 @@ def parameter_groups(model: Any, family: Family, rates: dict[Part, float], weigh
         {"params": found, "lr": rates[part], "weight_decay": weight_decay if decays else 0.0, "part": part}
         for (part, decays), found in sorted(groups.items())
     ]
+
+
+def load_family(directory: str | Path) -> Family:
+    """The family of an exported model, bound to its processor; no weights are read."""
+    from transformers import AutoProcessor
+
+    info = json.loads((Path(directory) / INFO).read_text())
+    return bind(FAMILIES[info["family"]], AutoProcessor.from_pretrained(directory))
 
 
 def load_exported(directory: str | Path, device: str = "auto") -> Loaded:
