@@ -119,13 +119,11 @@ def _mixed(config: TrainConfig, device: torch.device) -> bool:
 
 
 def _patches(loaded: Any) -> int:
-    """Patches that the vision tower sees of one picture, from its own configuration."""
-    vision = loaded.model.config.vision_config
-    size, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
-    if isinstance(size, int) and isinstance(patch, int):
-        return (size // patch) ** 2
-    rows, columns = loaded.grid_hw or loaded.family.frame_of((1000, 1000)).grid_hw
-    return rows * columns
+    """Patches that the vision tower sees of a large square picture."""
+    patch = loaded.model.config.vision_config.patch_size
+    side = patch if isinstance(patch, int) else patch[0]
+    height, width = loaded.family.frame_of((1000, 1000)).frame_hw
+    return (height // side) * (width // side)
 
 
 def _optimizer(net: Any, family: Any, config: TrainConfig) -> Any:
