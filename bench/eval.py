@@ -111,7 +111,7 @@ def bare(predictor: Any, items: Any, batch: int, tokens: int) -> list[str]:
 def count_encoded(predictor: Any) -> list[int]:
     """Grows by the pictures of every call of the vision encoder."""
     counts: list[int] = []
-    tower = predictor.model.get_submodule(predictor.family.vision)
+    tower = predictor.model.get_submodule("model.vision_model")
     tower.register_forward_pre_hook(
         lambda module, args, kwargs: counts.append(len(kwargs.get("pixel_values", args[0] if args else ()))),
         with_kwargs=True,
