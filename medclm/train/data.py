@@ -209,7 +209,7 @@ def _stream(fragments: list[Fragment], split: str) -> Iterator[list[Record]]:
     import pyarrow as pa
     import ray.data
 
-    from medclm.data.records import from_table
+    from medclm.data.record_table import from_table
 
     with session.ordered_data():
         items = [{"file": f.file, "group": f.group, "split": split} for f in fragments]

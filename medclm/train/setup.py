@@ -78,7 +78,7 @@ def prepare(settings: dict[str, Any]) -> Run:
     if config.loss.localization > 0:
         layers = localize.install(loaded.model, config.loss.localization_layers, config.loss.localization_heads)
     net = trainable(loaded, config)
-    cost = flops.cost_of(loaded.model, loaded.family, _patches(loaded))
+    cost = flops.cost_of(loaded.model, loaded.family.vision, _patches(loaded))
     if config.parallel.checkpoint_activations:
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     size = sum(parameter.numel() for parameter in net.parameters())
@@ -121,7 +121,7 @@ def _patches(loaded: Any) -> int:
     size, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
     if isinstance(size, int) and isinstance(patch, int):
         return (size // patch) ** 2
-    rows, columns = loaded.family.frame_of((1000, 1000)).grid_hw
+    rows, columns = loaded.grid_hw or loaded.family.frame_of((1000, 1000)).grid_hw
     return rows * columns
 
 
