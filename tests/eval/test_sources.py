@@ -9,7 +9,7 @@ from medclm.eval.sources import FileSource, model_identity, open_source
 
 def said(source: FileSource, *items: str) -> list:
     found: list = []
-    window = Window("w", (), tuple(Ask(item, "p", "?") for item in items))
+    window = Window((), tuple(Ask(item, "p", "?") for item in items), items)
     source.answer([window], lambda place, replies: found.extend(replies))
     return [reply.prediction.answer if reply.prediction else reply.reason for reply in found]
 
