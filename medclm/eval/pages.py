@@ -54,7 +54,13 @@ def _environment() -> Any:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"percent": percent, "number": number, "interval": interval, "signed": signed}
+    environment.filters |= {
+        "percent": percent,
+        "number": number,
+        "interval": interval,
+        "signed": signed,
+        "pvalue": pvalue,
+    }
     return environment
 
 
@@ -66,6 +72,13 @@ def percent(share: float | None) -> str:
 def number(value: float | None, digits: int = 2) -> str:
     """A number with fixed digits; None is a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def pvalue(value: float | None) -> str:
+    """A p-value: "p 0.031", "p < 0.001"; None is a dash."""
+    if value is None:
+        return "–"
+    return "p < 0.001" if value < 0.001 else f"p {value:.3f}"
 
 
 def signed(share: float | None) -> str:
