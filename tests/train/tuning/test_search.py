@@ -46,8 +46,8 @@ def measured(at_step=lambda job, name, step: None):
     return trial
 
 
-def run_search(tmp_path: Path, monkeypatch, trial, choice: Choice, **changes) -> list[Trial]:
-    train = TrainConfig.model_validate({"steps": 4, "loss": {"localization": 1.0}})
+def run_search(tmp_path: Path, monkeypatch, trial, choice: Choice, steps: int = 4, **changes) -> list[Trial]:
+    train = TrainConfig.model_validate({"steps": steps, "loss": {"localization": 1.0}})
     fixed = {"train": train, "space": {KEY: choice}, "grace_steps": 1, "stage_grace_steps": 0, "search": "grid"}
     config = TuneConfig.model_validate(fixed | changes)
     train = compared(config)
@@ -122,10 +122,10 @@ def test_in_a_population_the_worst_copies_the_best(ray_cluster, tmp_path, monkey
                     raise TimeoutError("the other trial has not come")
                 time.sleep(0.05)
 
-    population = {"interval_steps": 1, "quantile": 0.5, "resample": 0.0}
-    settings = {"search": "pbt", "trials": 2, "concurrent": 2, "population": population, "worker_cpus": 0.5}
+    population = {"interval_steps": 2, "quantile": 0.5, "resample": 0.0}
+    settings = {"search": "pbt", "trials": 2, "steps": 6, "population": population, "worker_cpus": 0.5}
     found = run_search(tmp_path, monkeypatch, measured(together), Choice(low=0.5, high=1.1), **settings)
-    assert [(one.status, one.step) for one in found] == [("finished", 4), ("finished", 4)]
+    assert [(one.status, one.step) for one in found] == [("finished", 6), ("finished", 6)]
     copies = [(one, part) for one in found for part in one.generations[1:]]
     assert copies, "somebody copied"
     for one, part in copies:
