@@ -33,54 +33,57 @@ def attention_masses(predictor: Predictor, shown: Sequence[Shown]) -> list[tuple
     import torch
 
     from medclm.train.collate import FORCED
-    from medclm.train.localize import install
+    from medclm.train.localize import by_row, install
 
     encoder, model = predictor.encoder, predictor.model
     layers = install(model, (), ())
-    seen = [encoder.look(np.asarray(request.image.convert("RGB"))) for request, _, _ in shown]
-    begun = [encoder.prompt(r.question, r.mode, [picture]) for (r, _, _), picture in zip(shown, seen, strict=True)]
-    texts = [start + text.removeprefix(FORCED[r.mode]) for start, (r, text, _) in zip(begun, shown, strict=True)]
+    pictures = [encoder.look(np.asarray(request.image.convert("RGB"))) for request, _, _ in shown]
+    prompts = [encoder.prompt(r.question, r.mode, [(r.image.height, r.image.width)]) for r, _, _ in shown]
+    texts = [prompt + text.removeprefix(FORCED[r.mode]) for prompt, (r, text, _) in zip(prompts, shown, strict=True)]
     tokens = encoder.tokenizer(
         texts, return_tensors="pt", padding=True, padding_side="right", add_special_tokens=False,
         return_offsets_mapping=True,
     )  # fmt: skip
-    offsets, ids, mask = tokens["offset_mapping"][..., 1], tokens["input_ids"], tokens["attention_mask"].bool()
-    rows = [((at > len(start)) & real).nonzero()[:, 0].tolist() or [int(real.sum()) - 1]
-            for at, start, real in zip(offsets, begun, mask, strict=True)]  # fmt: skip
-    target = _target(predictor, ids, rows, shown, seen, layers)
-    prompt = (offsets <= torch.tensor([len(start) for start in begun])[:, None]) & mask
-    inputs = {"attention_mask": tokens["attention_mask"], **encoder.inputs(ids, prompt, seen)}
+    ends, mask = tokens["offset_mapping"][..., 1], tokens["attention_mask"].bool()
+    spoken = (ends > torch.tensor([len(prompt) for prompt in prompts])[:, None]) & mask
+    rows = [row.nonzero()[:, 0].tolist() or [int(kept.sum()) - 1] for row, kept in zip(spoken, mask, strict=True)]
+    target = _target(predictor, tokens["input_ids"], rows, shown, pictures, layers)
+    inputs = encoder.inputs(tokens["input_ids"], ~spoken & mask, pictures)
+    inputs["attention_mask"] = tokens["attention_mask"]
     with torch.inference_mode():
-        model(**{name: tensor.to(model.device) for name, tensor in inputs.items()}, localize=target, logits_to_keep=1)
-    mass = torch.stack([found.mean(1) for found in target.masses.values()]).mean(0)
+        model(**{name: value.to(model.device) for name, value in inputs.items()}, localize=target, logits_to_keep=1)
+    mass = by_row(target.masses)
     each = (mass * target.row_mask).sum(1) / target.row_mask.sum(1)
-    share = (target.weights * target.image_mask).sum(1) / target.image_mask.sum(1)
-    return list(zip(each.tolist(), share.tolist(), strict=True))
+    even = target.weights.sum(1) / target.image_mask.sum(1)
+    return list(zip(each.tolist(), even.tolist(), strict=True))
 
 
 def _target(
-    predictor: Predictor, ids: torch.Tensor, rows: list[list[int]], shown: Sequence[Shown], seen: list[Seen],
+    predictor: Predictor, ids: torch.Tensor, rows: list[list[int]], shown: Sequence[Shown], pictures: list[Seen],
     layers: tuple[int, ...],
 ) -> Target:  # fmt: skip
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
     from medclm.train.localize import Target, patch_weights
 
-    pad, device = torch.nn.utils.rnn.pad_sequence, predictor.model.device
-    weights, index = [], []
-    for (request, _, boxes), picture, row in zip(shown, seen, ids, strict=True):
-        grid, first = picture.frame.grid_hw, picture.frame.skip
-        weights.append(patch_weights(boxes, (request.image.height, request.image.width), grid))
-        tokens = (row == predictor.encoder.image_token_id).nonzero()[:, 0]
-        index.append(tokens[first : first + grid[0] * grid[1]])
-    real = [torch.ones(len(places), dtype=torch.bool) for places in index]
-    supervised = [torch.tensor(places) for places in rows]
+    encoder, device = predictor.encoder, predictor.model.device
+    weights, image = [], []
+    for row, picture, (request, _, boxes) in zip(ids, pictures, shown, strict=True):
+        size_hw, grid = (request.image.height, request.image.width), picture.frame.grid_hw
+        weights.append(patch_weights(boxes, size_hw, grid))
+        found = (row == encoder.image_token_id).nonzero()[:, 0]
+        image.append(found[picture.frame.skip : picture.frame.skip + grid[0] * grid[1]])
+
+    def padded(found: list[torch.Tensor]) -> torch.Tensor:
+        return pad_sequence(found, batch_first=True).to(device)
+
     return Target(
         examples=torch.arange(len(shown), device=device),
-        rows=pad(supervised, batch_first=True).to(device),
-        row_mask=pad([torch.ones(len(p), dtype=torch.bool) for p in supervised], batch_first=True).to(device),
-        image_index=pad(index, batch_first=True).to(device),
-        image_mask=pad(real, batch_first=True).to(device),
-        weights=pad(weights, batch_first=True).to(device),
+        rows=padded([torch.tensor(row) for row in rows]),
+        row_mask=padded([torch.ones(len(row), dtype=torch.bool) for row in rows]),
+        image_index=padded(image),
+        image_mask=padded([torch.ones(len(found), dtype=torch.bool) for found in image]),
+        weights=padded(weights),
         layers=layers,
     )
