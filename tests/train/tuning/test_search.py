@@ -71,6 +71,18 @@ def test_bad_trials_really_stop_early_and_more_trials_go_on(ray_cluster, tmp_pat
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what had ended was not run again"
 
 
+def test_in_rounds_the_best_go_on_from_where_they_waited(ray_cluster, tmp_path, monkeypatch):
+    """Four values, rungs at 1 and 2 of 4 steps: all four train step 1, the best two step 2, the best 3 and 4."""
+    values = Choice(values=[0.1, 0.2, 0.9, 1.0])
+    found = run_search(tmp_path, monkeypatch, measured(), values, stopping="halving", concurrent=4)
+    assert {one.values[KEY]: (one.status, one.step) for one in found} == {
+        1.0: ("finished", 4), 0.1: ("stopped", 1), 0.2: ("stopped", 1), 0.9: ("stopped", 2)
+    }  # fmt: skip
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    assert run_search(tmp_path, monkeypatch, measured(), values, stopping="halving") == found
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "there was nothing left to do"
+
+
 def test_a_trial_that_is_killed_goes_on(ray_cluster, tmp_path, monkeypatch):
     def kill_once(job, name, step):
         mark = Path(job.out) / f"killed-{name}"
