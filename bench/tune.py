@@ -3,7 +3,8 @@
 On phantom radiographs with the demo's recipe, all real training runs:
 
 1. a grid in full: every combination, all its steps. Its best trial is the rival.
-2. the same grid with successive halving in rounds: how many of the grid's steps it takes, how far its best is from the rival.
+2. the same grid with successive halving in rounds: how many of the grid's steps it takes,
+   how far its best is from the rival.
 3. an Optuna search with the same, within the steps of eight full runs; its best and the untuned recipe are
    trained again with other seeds and asked the same held-out test questions.
 

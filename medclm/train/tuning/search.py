@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import uuid
 from dataclasses import replace
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from medclm import storage
 from medclm.config import TuneConfig
-from medclm.errors import UsageError
+from medclm.train.tuning import population
 from medclm.train.tuning.halving import Halving, rungs, survivors
 from medclm.train.tuning.placement import Reaper
 from medclm.train.tuning.propose import propose, size
@@ -25,14 +24,8 @@ from medclm.train.tuning.run import Job, Tell, run_trial
 from medclm.train.tuning.space import Space
 from medclm.train.tuning.trials import Store, hardest_stage
 
-TRIAL_CPUS = 0.01
-"""A trial only waits for its workers, which reserve what they need in a placement group; Tune does not take none."""
-
 ERROR_CHARACTERS = 4000
 """Kept of a failed trial's traceback: its end says what was wrong."""
-
-MUTABLE = ("schedule.", "loss.", "optim.lr", "optim.min_lr_share", "optim.warmup_share", "optim.clip")
-"""What may change in the middle of a run. The rest shapes the model, the data order or the optimizer's state."""
 
 
 def search(space: Space, job: Job, config: TuneConfig, tell: Tell | None = None) -> None:
@@ -57,17 +50,18 @@ def _run(space: Space, job: Job, config: TuneConfig, until: int, tell: Tell | No
     """One experiment of Ray Tune, over the trials that have not come to step ``until``; ``retry``: failed ones too."""
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a table even when it is told to be quiet
     shutil.rmtree(job.scratch, ignore_errors=True)
-    total, population = size(space, config.search, config.trials), config.search == "pbt"
+    total, is_population = size(space, config.search, config.trials), config.search == "pbt"
     proposals = Proposals(space, job.store, config, total, until, retry)
-    if not population and proposals.nothing_left():
+    members = population.members(space, job.store, config) if is_population else []
+    if not members if is_population else proposals.nothing_left():
         return
     judge = Judge(halving_of(job.store, config), config.metric, until if until < job.train.steps else None)
     settings: Any = tune.TuneConfig(
         metric=config.metric,
         mode=config.mode,
-        scheduler=_population(space, config) if population else judge,
-        search_alg=None if population else proposals,
-        num_samples=1 if population else total,
+        scheduler=population.scheduler(space, config) if is_population else judge,
+        search_alg=None if is_population else proposals,
+        num_samples=1 if is_population else total,
         trial_name_creator=lambda trial: trial.config["proposal"]["name"],
         trial_dirname_creator=lambda trial: trial.trial_id,
         reuse_actors=False,
@@ -79,9 +73,9 @@ def _run(space: Space, job: Job, config: TuneConfig, until: int, tell: Tell | No
         callbacks=[Watch(job, tell, total, until)],
         verbose=0,
     )
-    members = {"proposal": tune.grid_search(_members(space, job.store, config))} if population else {}
-    trainable = tune.with_resources(partial(run_trial, job=job), {"CPU": TRIAL_CPUS})
-    tune.Tuner(trainable, param_space=members, tune_config=settings, run_config=run_config).fit()
+    param_space = {"proposal": tune.grid_search(members)} if is_population else {}
+    trainable = tune.with_resources(partial(run_trial, job=job), {"CPU": population.TRIAL_CPUS})
+    tune.Tuner(trainable, param_space=param_space, tune_config=settings, run_config=run_config).fit()
     Reaper(job.placements).finish()
 
 
@@ -189,68 +183,3 @@ def halving_of(store: Store, config: TuneConfig) -> Halving | None:
         for step, score in known:
             halving.keep(trial.name, step, score, hardest_stage(tuple(s for s in trial.shares if s[0] <= step)))
     return halving
-
-
-def _members(space: Space, store: Store, config: TuneConfig) -> list[dict[str, Any]]:
-    """The population: its members that have not ended, made where they are not there yet."""
-    while len(known := store.all()) < config.trials:
-        values = propose(space, "pbt", config.seed, known, config.mode)
-        if values is None:
-            raise UsageError("the space is too small for the population", where="space", expected=config.trials,
-                             got=len(known), remedy="fewer trials, or search: grid")  # fmt: skip
-        store.begin(len(known), values)
-    return [{"name": t.name, "values": t.values} for t in known if t.status in ("running", "failed")]
-
-
-def _population(space: Space, config: TuneConfig) -> PopulationBasedTraining:
-    """Ray's population-based training (Jaderberg et al. 2017) within the space's ranges."""
-    from ray.tune.search.sample import Domain
-
-    mutations: dict[str, list | Domain] = {}
-    for key, choice in space.space.items():
-        if choice.values is not None:
-            mutations[key] = list(choice.values)
-        elif space.whole(key):
-            mutations[key] = tune.randint(int(choice.low or 0), int(choice.high or 0) + 1)
-        else:
-            draw = tune.loguniform if choice.log else tune.uniform
-            mutations[key] = draw(choice.low or 0.0, choice.high or 0.0)
-    random.seed(config.seed)  # Ray's scheduler draws from the global generator
-    return PopulationBasedTraining(
-        time_attr="step",
-        perturbation_interval=config.population.interval_steps,
-        hyperparam_mutations={"proposal": {"values": mutations}},
-        quantile_fraction=config.population.quantile,
-        resample_probability=config.population.resample,
-        custom_explore_fn=partial(_clipped, space=space),
-        log_config=False,
-    )
-
-
-def _clipped(config: dict[str, Any], space: Space) -> dict[str, Any]:
-    proposal = config["proposal"]
-    return {**config, "proposal": {**proposal, "values": space.clip(proposal["values"])}}
-
-
-def check_population(space: Space, config: TuneConfig) -> None:
-    """Raises UsageError where population-based training cannot do what is asked."""
-    if fixed := [key for key in space.space if not key.startswith(MUTABLE)]:
-        raise UsageError(
-            "a parameter cannot change in the middle of a run", where=f"space.{fixed[0]}",
-            expected=", ".join(MUTABLE), remedy="search: random or optuna",
-        )  # fmt: skip
-    if config.trials < 2:
-        raise UsageError("a population has at least two trials", where="trials", got=config.trials)
-
-
-def check_room(config: TuneConfig) -> None:
-    """Raises UsageError where the connected cluster cannot hold the whole population at once."""
-    import ray
-
-    needed = config.trials * (config.train.workers * config.worker_cpus + TRIAL_CPUS)
-    there = ray.cluster_resources().get("CPU", 0.0)
-    if needed > there:
-        raise UsageError(
-            "the cluster has no room for the population, which runs side by side", expected=f"{needed:g} CPUs",
-            got=f"{there:g}", remedy="fewer trials, or a smaller worker_cpus",
-        )  # fmt: skip

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from medclm.config import Choice, TrainConfig, TuneConfig
-from medclm.errors import UsageError
 from medclm.train.tune import compared
 from medclm.train.tuning import search
 from medclm.train.tuning.run import Job
@@ -146,22 +145,6 @@ def test_in_a_population_the_worst_copies_the_best(ray_cluster, tmp_path, monkey
         donor = next(other for other in found if other.name == part.origin["trial"])
         allowed = [min(max(gen.values[KEY] * factor, 0.5), 1.1) for gen in donor.generations for factor in (0.8, 1.2)]
         assert any(part.values[KEY] == pytest.approx(value) for value in allowed), "0.8 or 1.2 times, within the range"
-
-
-def test_what_a_population_cannot_change_is_told():
-    space = Space({"model.lora_rank": Choice(low=4, high=8)}, TrainConfig())
-    with pytest.raises(UsageError, match=r"(?s)middle of a run.*space\.model\.lora_rank"):
-        search.check_population(space, TuneConfig(search="pbt"))
-    space = Space({"schedule.easy": Choice(low=0, high=1)}, TrainConfig())
-    with pytest.raises(UsageError, match="at least two"):
-        search.check_population(space, TuneConfig(search="pbt", trials=1))
-    search.check_population(space, TuneConfig(search="pbt", trials=2))
-
-
-def test_a_population_that_does_not_fit_is_told(ray_cluster):
-    with pytest.raises(UsageError, match="no room for the population"):
-        search.check_room(TuneConfig(search="pbt", trials=8))
-    search.check_room(TuneConfig(search="pbt", trials=8, worker_cpus=0.25))
 
 
 def test_what_was_measured_before_is_known_to_the_halving(tmp_path):
