@@ -78,7 +78,7 @@ def prepare(settings: dict[str, Any]) -> Run:
     if config.loss.localization > 0:
         layers = localize.install(loaded.model, config.loss.localization_layers, config.loss.localization_heads)
     net = trainable(loaded, config)
-    cost = flops.cost_of(loaded.model, loaded.family.vision, _patches(loaded))
+    cost = flops.cost_of(loaded.model, loaded.family, _patches(loaded))
     if config.parallel.checkpoint_activations:
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     size = sum(parameter.numel() for parameter in net.parameters())
