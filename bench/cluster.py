@@ -310,7 +310,7 @@ def free_port() -> int:
 # ---------------------------------------------------------------- 1, 2 and 4 nodes
 
 
-def scaling(work: Path, images: int = 240, share: float = 0.3) -> dict[str, Any]:
+def scaling(work: Path, images: int = 240, share: float = 0.5) -> dict[str, Any]:
     """Images a second of a warm build on 1, 2 and 4 nodes that may use ``share`` of a core each.
 
     Four shares leave a part of the two cores that this machine has to the head and the driver, so the nodes do not take
