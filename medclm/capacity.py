@@ -75,7 +75,7 @@ def gpu_bytes(config: TrainConfig, tokens: int = 1024) -> dict[str, float]:
 
 def trained_parameters(shape: Shape, config: TrainConfig) -> int:
     """All of them, or LoRA's: rank x (in + out) of the seven projections of a block, about 21 widths together."""
-    if config.model.finetune == "full":
+    if not config.model.finetune.startswith("lora"):
         return shape.parameters
     return config.model.lora_rank * 21 * shape.width * shape.layers
 
@@ -93,5 +93,5 @@ def step_flops(shape: Shape, config: TrainConfig, tokens: int = 1024) -> float:
 
     LoRA saves the third that the frozen weights' own gradients cost.
     """
-    factor = (6 if config.model.finetune == "full" else 4) + 2 * config.parallel.checkpoint_activations
+    factor = (4 if config.model.finetune.startswith("lora") else 6) + 2 * config.parallel.checkpoint_activations
     return float(factor * shape.parameters * tokens * config.batch_size)

@@ -69,13 +69,6 @@ def check_base(base: str) -> Family:
     return family_of(config.model_type)
 
 
-def freeze_vision(model: Any, family: Family) -> None:
-    """Stops gradients into the vision tower, in place."""
-    for name, parameter in model.named_parameters():
-        if family.part_of(name) == "vision":
-            parameter.requires_grad_(False)
-
-
 def add_lora(
     model: Any,
     family: Family,

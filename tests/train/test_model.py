@@ -4,7 +4,7 @@ import torch
 from medclm.errors import MedclmError
 from medclm.train import localize
 from medclm.train.collate import collate
-from medclm.train.model import add_lora, freeze_vision, load_base, parameter_groups, set_trainable
+from medclm.train.model import add_lora, load_base, parameter_groups, set_trainable
 from medclm.train.views import make_view
 from tests.train.conftest import make_record
 
@@ -37,7 +37,7 @@ def test_nothing_to_train_is_an_error(family_dirs):
 
 def test_freezing_the_tower_leaves_the_merger(family_dirs):
     _, model, family = load(family_dirs, "qwen2_5_vl")
-    freeze_vision(model, family)
+    set_trainable(model, family, vision=False, projector=True, language=True)
     assert trained_parts(model, family) == {"projector", "language"}
 
 

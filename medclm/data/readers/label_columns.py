@@ -24,7 +24,8 @@ class LabelColumns(BaseModel):
         labels: columns that are findings by their names; or
         listed: the column that lists findings.
         separator: between the findings of a list that is no Python list.
-        complete: the list names every finding of the table, so that one that says "no finding" denies all of them.
+        complete: a list that says "no finding" and nothing else denies every finding of the table.
+        exhaustive: each image was judged by every finding of the table, so that a list denies what it does not name.
         patient, study, view, plane, modality, split: of the image.
         fixed: what no column says because it is the same in every row.
         patient_pattern: regular expression at the start of the image id whose first group is the patient.
@@ -39,6 +40,7 @@ class LabelColumns(BaseModel):
     listed: str = ""
     separator: str = "|"
     complete: bool = False
+    exhaustive: bool = False
     patient: str = ""
     study: str = ""
     view: str = ""
@@ -65,8 +67,8 @@ class LabelColumns(BaseModel):
             raise ValueError("name the column `image`, or the `study_folder`")
         if bool(self.labels) == bool(self.listed):
             raise ValueError("name the findings' own columns `labels`, or the column `listed`")
-        if not self.separator or (self.complete and not self.listed):
-            raise ValueError("`separator` must not be empty, and `complete` is for `listed`")
+        if not self.separator or ((self.complete or self.exhaustive) and not self.listed):
+            raise ValueError("`separator` must not be empty; `complete` and `exhaustive` are for `listed`")
         return self
 
     @property
@@ -86,11 +88,16 @@ NIH_LABELS = LabelColumns(
     image="Image Index",
     listed="Finding Labels",
     complete=True,
+    exhaustive=True,
     view="View Position",
     patient_pattern=NIH_PATIENT,
     fixed={"modality": "DX", "plane": "frontal"},
 )
-"""NIH ChestX-ray14, ``Data_Entry_2017.csv``: 14 findings or "No Finding" for each of 112,120 radiographs."""
+"""NIH ChestX-ray14, ``Data_Entry_2017.csv``: 14 findings or "No Finding" for each of 112,120 radiographs.
+
+Exhaustive: each report was mined for all of the findings, and the published label is a vector with a 0 or a 1 for each
+(Wang et al., CVPR 2017, sections 3 and 4). A 0 is as good as the mining was.
+"""
 
 CHEXPERT_LABELS = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",
@@ -121,12 +128,14 @@ MIMIC_CXR = LabelColumns(
 PADCHEST = LabelColumns(
     image="ImageID",
     listed="Labels",
+    complete=True,
     view="Projection",
     patient="PatientID",
     study="StudyID",
     fixed={"modality": "DX"},
 )
-"""PadChest: the labels of each radiograph's report; those not mentioned are not known to be absent."""
+"""PadChest: the labels of each radiograph's report. Not exhaustive: a report says what its reader thought worth saying,
+so that only "normal" denies anything (Bustos et al., Medical Image Analysis 2020)."""
 
 
 def label_columns(columns: dict[str, Any] | LabelColumns | None) -> LabelColumns:

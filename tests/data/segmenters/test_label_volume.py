@@ -80,10 +80,12 @@ def test_an_nrrd_of_slicer_has_its_names_and_its_space(tmp_path):
     assert volume.affine.tolist() == [[-2, 0, 0, -10], [0, -1, 0, -20], [0, 0, 1, 30], [0, 0, 0, 1]]
 
 
-@pytest.mark.parametrize("values", [np.full((2, 2, 2), 0.5), np.zeros((2, 2))])
-def test_what_is_no_label_volume_is_an_error(tmp_path, values):
+@pytest.mark.parametrize(
+    ("values", "problem"), [(np.full((2, 2, 2), 0.5), "are no labels"), (np.zeros((2, 2, 2, 3)), "not one volume")]
+)
+def test_what_is_no_label_volume_is_an_error(tmp_path, values, problem):
     nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4)), tmp_path / "seg.nii.gz")
-    with pytest.raises(MedclmError, match="cannot be read"):
+    with pytest.raises(MedclmError, match=problem):
         load_labels(str(tmp_path / "seg.nii.gz"), "totalsegmentator_ct")
 
 

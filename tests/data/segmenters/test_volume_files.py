@@ -10,7 +10,7 @@ from medclm.data.display import Display
 from medclm.data.records import Source
 from medclm.data.segmenters import SegmenterInput, make_segmenter
 from medclm.data.segmenters.volume_files import volume_stem
-from medclm.errors import UsageError
+from medclm.storage import open_fs
 
 LABELS = "example_seg_fast.nii.gz"
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -50,14 +50,16 @@ def test_a_volume_without_labels_has_no_organs(case):
     assert segmenter([slice_of(case / "other.nii.gz", 1)]) == [{}]
 
 
-def test_remote_volumes_are_refused():
-    from medclm.data.segmenters.volume_files import VolumeFiles
+def test_labels_may_lie_in_object_storage(case):
+    fs, _ = open_fs("memory://labels")
+    fs.put(str(case / "labels" / "ct.nii.gz"), "/labels/ct.nii.gz")
+    second = make_segmenter("masks:memory://labels#totalsegmentator_ct")([slice_of(case / "ct.nii.gz", 1)])[0]
+    assert np.argwhere(second["liver"]).tolist() == [[2, 3]]
 
-    with pytest.raises(UsageError, match="local disk"):
-        VolumeFiles("memory://labels.nii.gz")
 
-
-@pytest.mark.parametrize(("address", "name"), [("a/b.nii.gz", "b"), ("b.nii", "b"), ("b.nrrd", "b"), ("a/s1/", "s1")])
+@pytest.mark.parametrize(
+    ("address", "name"), [("a/b.nii.gz", "b"), ("b.nii", "b"), ("b.nrrd", "b"), ("B.MHA", "B"), ("a/s1/", "s1")]
+)
 def test_names_of_volumes(address, name):
     assert volume_stem(address) == name
 
