@@ -242,6 +242,8 @@ def _memory() -> str:
 
     rows = []
     for path in sorted((HERE.parent / "cluster" / "configs").glob("*.yaml")):
+        if "# GPU: " not in path.read_text():
+            continue  # no training run of a model whose shape is known
         config = load(TrainConfig, path)
         parts = gpu_bytes(config)
         rows.append([path.stem, str(config.workers), *(f"{value / GIB:.1f}" for value in parts.values())])
