@@ -60,18 +60,17 @@ def main() -> None:
 
 def measure(images: int = 64, size: int = 512) -> dict[str, Any]:
     """CPU seconds of one thread, and bytes: an image of the build, an example's preparation, a row on the driver."""
-    import data
-
-    import cluster
+    import data_driver
+    import node_rates
 
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        cluster.phantom(work, images, size)
-        stages = cluster.image_cost(work, images, "unet:phantom")
+        node_rates.phantom(work, images, size)
+        stages = node_rates.image_cost(work, images, "unet:phantom")
         raw = sum(path.stat().st_size for path in (work / "phantom" / "images").iterdir()) / images
         shards = list((work / "cost" / "shards").iterdir())
         row = sum(path.stat().st_size for path in shards) / images
-        questions, driver = _finish(work), data.driver_cost([20_000])
+        questions, driver = _finish(work), data_driver.driver_cost([20_000])
         return {
             "image_cpu_s": stages, "image_bytes": raw, "row_bytes": row, "questions_a_row": questions / images,
             "example_cpu_s": example_cost(work), "request_cpu_s": request_cost(),
@@ -86,7 +85,7 @@ def ray_factor(check: dict[str, Any]) -> float:
 
 
 def _finish(work: Path) -> int:
-    """Completes the build that :func:`cluster.image_cost` left; its questions."""
+    """Completes the build that :func:`node_rates.image_cost` left; its questions."""
     from medclm.data import shards
 
     shards.write_manifest(str(work / "cost"), {"fingerprint": "scale"})
