@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install install-test demo lint types unit test bench-data bench-eval bench-cluster bench-scale clean bench-tune clean
+.PHONY: install install-test demo lint types unit test bench-data bench-eval bench-cluster bench-scale clean bench-tune clean bench-train
 
 install: $(VENV)/.installed                ## .venv with the medclm command
 install-test: $(VENV)/.installed-test
@@ -54,3 +54,6 @@ bench-tune: install-test                   ## early stopping against the full gr
 
 clean:
 	rm -rf demo-out build dist bench-*.json
+
+bench-train: install-test                  ## training against a bare loop, TRL and eager attention; writes bench-train.json
+	$(BIN)/python bench/train.py $(BENCH)

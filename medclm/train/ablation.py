@@ -50,7 +50,12 @@ def ablate(out: str | Path, config: AblationConfig, progress: Report | None = No
 
 
 def check(config: AblationConfig) -> None:
-    """Raises UsageError where an arm names another that does not exist."""
+    """Raises UsageError where an arm names another that does not exist, or where the test set is no new one."""
+    if config.data.seed == config.test.seed:
+        raise UsageError(
+            "the test phantoms would be those of the training", got=f"data.seed and test.seed {config.data.seed}",
+            remedy="set another test.seed",
+        )  # fmt: skip
     named = {config.reference, *(arm.model_of for arm in config.arms.values() if arm.model_of)}
     if missing := sorted(named - set(config.arms)):
         raise UsageError("there is no such arm", got=", ".join(missing), expected=f"one of {', '.join(config.arms)}")
@@ -171,7 +176,7 @@ def scores(evaluated: Path) -> list[tuple[str, str, float]]:
     import pyarrow.parquet as pq
 
     rows = pq.read_table(evaluated / "predictions.parquet").to_pylist()
-    return [(row["question_id"], row["image_id"], float(row["strict"])) for row in rows]
+    return [(row["id"], row["image_id"], float(row["correct"])) for row in rows]
 
 
 def table(runs: Runs, config: AblationConfig) -> dict[str, Any]:
