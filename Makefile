@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install install-test demo test lint types unit bench-data clean
+.PHONY: install install-test demo lint types unit test bench-data bench-eval bench-cluster bench-scale clean bench-tune clean
 
 install: $(VENV)/.installed                ## .venv with the medclm command
 install-test: $(VENV)/.installed-test
@@ -37,5 +37,20 @@ test: install-test                         ## ruff, mypy and every test, side by
 bench-data: install-test                   ## the data build against its rivals; writes bench-data.json
 	$(BIN)/python bench/data.py $(BENCH)
 
+bench-eval: install-test                   ## an evaluation against bare batched generate; writes bench-eval.json
+	$(BIN)/python bench/eval.py $(BENCH)
+
+bench-cluster: install-test                ## jobs on several nodes, killed under them; writes bench-cluster.json
+	$(BIN)/python bench/cluster.py $(BENCH)
+
+bench-scale: install-test                  ## the tables of docs/scale.md again, from bench/scale.json
+	$(BIN)/python bench/scale.py
+
 clean:
-	rm -rf demo-out build dist bench-data.json
+	rm -rf demo-out build dist bench-*.json
+
+bench-tune: install-test                   ## early stopping against the full grid, found against untuned; bench-tune.json
+	$(BIN)/python bench/tune.py $(BENCH)
+
+clean:
+	rm -rf demo-out build dist bench-*.json

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -26,6 +27,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import several_nodes
 from several_nodes import Nodes, until
 
+HERE = Path(__file__).resolve().parent
 TINY = {"vision": "random", "image_size": 32, "patch_size": 8, "scale": 1, "vision_width": 16, "vision_layers": 1,
         "text_width": 16, "text_layers": 2, "heads": 2, "vocabulary": 512}  # fmt: skip
 
@@ -34,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--images", type=int, default=None)
+    parser.add_argument("--only", choices=["data", "train", "serve"], default=None)
     parser.add_argument("--scaling", action="store_true", help="builds on 1, 2 and 4 nodes of half a core each")
     parser.add_argument("--out", type=Path, default=Path("bench-cluster.json"))
     arguments = parser.parse_args()
@@ -44,28 +47,30 @@ def main() -> None:
         work = Path(name)
         images = arguments.images or (24 if arguments.quick else 200)
         phantom(work, images, 96 if arguments.quick else 256)
-        scenarios(work, results)
-        if arguments.scaling:
+        if not arguments.scaling:
+            scenarios(work, results, [arguments.only] if arguments.only else ["data", "train", "serve"])
+        else:
             results["scaling"] = scaling(work)
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
 
 
-def scenarios(work: Path, results: dict[str, Any]) -> None:
+def scenarios(work: Path, results: dict[str, Any], parts: list[str]) -> None:
     """Every job in turn on one cluster: four nodes with a CPU, and one that declares a GPU."""
-    with Nodes() as nodes:
+    with Nodes(dashboard="serve" in parts) as nodes:
         for name in ("cpu-1", "cpu-2", "cpu-3", "cpu-4"):
             nodes.add(name, num_cpus=1)
         nodes.add("gpu-1", num_cpus=1, num_gpus=1)
         run(results, "placement", placement, nodes, work)
-        if not os.environ.get("SKIP"):
+        if "data" in parts:
             run(results, "data_kill", data_kill, nodes, work)
             run(results, "spill", spill, nodes, work)
-        nodes.kill(
-            "gpu-2" if not os.environ.get("SKIP") else "gpu-1"
-        )  # training would take a declared GPU for a real one
-        run(results, "train_kill", train_kill, nodes, work)
-        run(results, "serve_kill", serve_kill, nodes, work)
+        nodes.kill("gpu-2" if "data" in parts else "gpu-1")  # training would take a declared GPU for a real one
+        if "train" in parts:
+            run(results, "train_kill", train_kill, nodes, work)
+        if "serve" in parts:
+            run(results, "serve_kill", serve_kill, nodes, work)
+            run(results, "serve_yaml", serve_yaml, nodes, work)
 
 
 def run(results: dict[str, Any], name: str, scenario: Any, *arguments: Any) -> None:
@@ -178,13 +183,9 @@ def spill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
 
 def train_kill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
     """Two workers on two nodes, one node killed after a checkpoint; the weights of a run that nobody disturbed."""
-    from medclm.config import TrainConfig
     from medclm.train import launch
 
-    config = TrainConfig.model_validate({
-        "model": {"tiny": TINY}, "schedule": {"name": "uniform"}, "steps": 8, "batch_size": 4, "workers": 2,
-        "checkpoint_every": 2, "log_every": 1, "evaluate_limit": 1, "max_failures": 3,
-    })  # fmt: skip
+    config = training(steps=8)
     whole = launch.train(str(work / "whole"), str(work / "run"), config)
     events: dict[str, Any] = {}
 
@@ -205,6 +206,15 @@ def train_kill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
             "same_weights": same, "seconds": killed.seconds, "undisturbed_s": whole.seconds}  # fmt: skip
 
 
+def training(steps: int) -> Any:
+    from medclm.config import TrainConfig
+
+    return TrainConfig.model_validate({
+        "model": {"tiny": TINY}, "schedule": {"name": "uniform"}, "steps": steps, "batch_size": 4, "workers": 2,
+        "checkpoint_every": 2, "log_every": 1, "evaluate_limit": 1, "max_failures": 3,
+    })  # fmt: skip
+
+
 def digest(model: str) -> str:
     return hashlib.sha256((Path(model) / "model.safetensors").read_bytes()).hexdigest()
 
@@ -216,7 +226,7 @@ def serve_kill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
     from medclm.config import ServeConfig
     from medclm.serve.app import run_app, stop_app
 
-    model, port = str(work / "run" / "model"), free_port()
+    model, port = trained_model(work), free_port()
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
     config = ServeConfig(model=model, name="nodes", port=port, min_replicas=2, max_replicas=2, max_new_tokens=4)
     address = run_app(config)
@@ -236,6 +246,38 @@ def serve_kill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
     return {"node": node, "requests": len(told), "answered": sum(a["text"] is not None for a in told),
             "right": sum(a["text"] == expected[n] for n, one in enumerate(answers) for a in one),
             "tried_again": sum(a["tries"] > 1 for a in told), "longest_s": max(a["seconds"] for a in told)}  # fmt: skip
+
+
+def trained_model(work: Path) -> str:
+    """The undisturbed run's model, trained now where the training scenario was left out."""
+    if not (work / "run" / "model").is_dir():
+        from medclm.train import launch
+
+        launch.train(str(work / "whole"), str(work / "run"), training(steps=1))
+    return str(work / "run" / "model")
+
+
+def serve_yaml(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
+    """cluster/serve.yaml through `serve deploy`, on a port of its own, without GPUs and with the tiny model."""
+    import httpx
+    import yaml
+    from ray import serve
+
+    document = yaml.safe_load((HERE.parent / "cluster" / "serve.yaml").read_text())
+    document["proxy_location"], document["http_options"]["port"] = "HeadOnly", free_port()
+    document["applications"][0]["args"] |= {"model": trained_model(work), "num_gpus": 0, "num_cpus": 1, "threads": 1}
+    file = work / "serve.yaml"
+    file.write_text(yaml.safe_dump(document))
+    command = [Path(sys.executable).parent / "serve", "deploy", "--address", nodes.dashboard, str(file)]
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    began, address = time.monotonic(), f"http://127.0.0.1:{document['http_options']['port']}"
+    picture = next((work / "phantom" / "images").iterdir()).read_bytes()
+    answer = ask(address, picture, 0)
+    health = httpx.get(f"{address}/healthz", timeout=10).json()
+    serve.shutdown()
+    return {"answered": answer["text"] is not None, "health": health, "ready_s": time.monotonic() - began}
 
 
 def client(address: str, picture: bytes, number: int, requests: int) -> list[dict[str, Any]]:
@@ -265,8 +307,71 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def scaling(work: Path) -> dict[str, Any]:
-    raise NotImplementedError
+# ---------------------------------------------------------------- 1, 2 and 4 nodes
+
+
+def scaling(work: Path, images: int = 240, share: float = 0.3) -> dict[str, Any]:
+    """Images a second of a warm build on 1, 2 and 4 nodes that may use ``share`` of a core each.
+
+    Four shares leave a part of the two cores that this machine has to the head and the driver, so the nodes do not take
+    time from one another. The cost of an image alone, of one thread, is what the model of docs/scale.md rests on.
+    """
+    assert several_nodes.can_limit(), "CPU shares need a writable cgroup (version 1), which root has"
+    phantom(work / "many", images, 256)
+    cost = image_cost(work / "many", 48)
+    found: dict[str, Any] = {"share": share, "images": images, "cpu_s_per_image": cost, "rates": {}}
+    for count in (1, 2, 4):
+        with Nodes(cpu_share=share, store_bytes=200_000_000) as nodes:
+            for number in range(count):
+                nodes.add(f"n{number}", num_cpus=4)
+            ticks = Ticks()
+            build(work / "many", f"built-{count}", ticks, annotator_actors=count, segmenter_actors=count)
+        (first, done_first), (last, done_last) = ticks.seen[1], ticks.seen[-1]
+        found["rates"][str(count)] = (done_last - done_first) / (last - first)
+        print(f"{count} nodes: {found['rates'][str(count)]:.1f} images/s", file=sys.stderr, flush=True)
+    return found
+
+
+class Ticks:
+    """Keeps when how many images were done."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, int]] = []
+
+    def __call__(self, done: int, _total: int) -> None:
+        self.seen.append((time.monotonic(), done))
+
+
+def image_cost(work: Path, images: int, segmenter: str = "") -> dict[str, float]:
+    """CPU seconds an image of each stage of the build, one thread, in a bare loop."""
+    import pyarrow as pa
+    import torch
+
+    from medclm.config import BuildConfig
+    from medclm.data import stages
+    from medclm.data.annotate import Annotate
+    from medclm.data.pipeline import _annotating, plan_table
+    from medclm.data.plan import make_plan
+
+    torch.set_num_threads(1)
+    config = BuildConfig(images=f"{work}/phantom/images", annotations=f"{work}/phantom/annotations.json",
+                         out=str(work / "cost"), ids="keep",
+                         segmenter=segmenter or f"masks:{work}/phantom/masks")  # fmt: skip
+    plan = make_plan(config)
+    table = plan_table(plan, list(range(images)))
+    segment, annotate = stages.Segment(config.segmenter), Annotate(**_annotating(config, plan, None))
+    steps = {
+        "decode": lambda t: pa.table(stages.decode(t, window=config.window)),
+        "segment": segment,
+        "annotate": lambda t: pa.table(annotate(t)),
+        "publish": lambda t: stages.publish(t, out=config.out, shard_rows=images),
+    }
+    found = {}
+    for name, step in steps.items():
+        began = time.process_time()
+        table = step(table)
+        found[name] = (time.process_time() - began) / images
+    return found
 
 
 if __name__ == "__main__":

@@ -22,14 +22,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 SPACE = {
-    "schedule.easy": {"values": [0.1, 0.5]},
+    "schedule.hard": {"values": [0.0, 0.3]},
     "loss.localization": {"values": [0.1, 1.0]},
     "optim.lr": {"values": [3.0e-4, 3.0e-3]},
 }
 FREE = {
-    "schedule.easy": {"low": 0.02, "high": 0.6},
+    "schedule.easy": {"low": 0.05, "high": 0.5},
+    "schedule.hard": {"low": 0.0, "high": 0.3},
     "loss.localization": {"low": 0.1, "high": 3.0, "log": True},
-    "optim.lr": {"low": 1.0e-3, "high": 1.0e-2, "log": True},
+    "optim.lr": {"low": 1.0e-3, "high": 6.0e-3, "log": True},
 }
 WITHIN = 0.01
 """One point of accuracy."""
@@ -39,8 +40,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=480)
     parser.add_argument("--data", default=None, help="a built dataset to use instead of making one")
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--questions", type=int, default=96, help="held-out questions of a measurement in a trial")
     parser.add_argument("--test-questions", type=int, default=300)
     parser.add_argument("--concurrent", type=int, default=2)

@@ -47,7 +47,8 @@ def tune(
     settings = configs.load(configs.TuneConfig, config, overrides or ())
     with terminal.progress("tune", quiet=json) as report:
         result = run(data, str(out), settings, progress=report, resume=resume)
-    finish(result.summary(), json, f"Schedule: {result.schedule_yaml}", f"medclm train --config {result.schedule_yaml}")
+    shown = result.summary() if json else result.lines()
+    finish(shown, json, f"Schedule: {result.schedule_yaml}", f"medclm train --config {result.schedule_yaml}")
 
 
 def export(

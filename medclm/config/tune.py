@@ -45,7 +45,8 @@ class TuneConfig(Config):
 
     train: TrainConfig = TrainConfig()
     space: dict[str, Choice] = {
-        "schedule.easy": Choice(low=0.0, high=0.6),
+        "schedule.threshold": Choice(low=0.02, high=0.3, log=True),
+        "schedule.longest": Choice(low=0.15, high=0.5),
         "schedule.hard": Choice(low=0.0, high=0.6),
         "loss.localization": Choice(low=0.03, high=3.0, log=True),
     }

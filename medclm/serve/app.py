@@ -1,31 +1,25 @@
 """The Ray Serve application: an ingress with the HTTP API, and model replicas that scale with their requests.
 
-``Api`` decodes pictures and speaks HTTP; ``Model`` replicas batch what reaches them while they are busy. Both are made
-by :func:`build_app`, which ``serve run medclm.serve.app:build_app model=DIR`` and a Serve YAML take as well.
+``Api`` decodes and prepares pictures and speaks HTTP, on CPUs; ``Model`` replicas (:mod:`medclm.serve.replica`) decode.
+Both are made by :func:`build_app`, which ``serve run medclm.serve.app:build_app model=DIR`` and a Serve YAML take too.
 """
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
 from ray.serve import Application
-from ray.serve.exceptions import BackPressureError
 
 from medclm.config import ServeConfig
 from medclm.errors import MedclmError, UsageError
-from medclm.serve.guards import ApiError, keys_from_environment
-from medclm.serve.predictor import Listener, Prediction, Request, check_model_dir
+from medclm.serve.predictor import check_model_dir
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -33,125 +27,6 @@ if TYPE_CHECKING:
 
 _session = contextlib.ExitStack()
 atexit.register(_session.close)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One request in a batch, who listens to its text, and whether its client has left."""
-
-    request: Request
-    listener: Listener | None = None
-    left: Event = field(default_factory=Event)
-
-    def heard(self, text: str) -> bool:
-        """Pass the new text on; False when the client has left."""
-        if self.listener is not None:
-            self.listener(text)
-        return not self.left.is_set()
-
-
-class Model:
-    """A replica: one predictor in one thread; what arrives while it works becomes the next batch."""
-
-    def __init__(self, config: ServeConfig) -> None:
-        from concurrent.futures import ThreadPoolExecutor
-
-        import PIL.Image
-
-        from medclm.serve.predictor import Predictor
-
-        self.predictor = Predictor(config.model, device="auto" if config.num_gpus else "cpu", threads=config.threads)
-        self.predictor.predict([Request(PIL.Image.new("L", (64, 64)), "ready?", max_new_tokens=2)])
-        self.thread = ThreadPoolExecutor(1)
-        batching: Any = self._answer
-        batching.set_max_batch_size(config.max_batch_size)
-        batching.set_batch_wait_timeout_s(config.batch_wait_s)
-
-    def info(self) -> dict[str, Any]:
-        """``Predictor.info``."""
-        return self.predictor.info
-
-    async def predict(self, request: Request) -> Prediction:
-        """One answer."""
-        job = Job(request)
-        try:
-            return _result(await self._answer(job))
-        finally:
-            job.left.set()
-
-    async def stream(self, request: Request) -> AsyncIterator[str | Prediction]:
-        """The text piece by piece, forced prefix first, and last the whole prediction."""
-        from medclm.train.collate import FORCED
-
-        loop, pieces = asyncio.get_running_loop(), asyncio.Queue[str | None]()
-
-        def listener(text: str) -> bool:
-            loop.call_soon_threadsafe(pieces.put_nowait, text)
-            return True
-
-        job = Job(request, listener)
-        answer = asyncio.ensure_future(self._answer(job))
-        answer.add_done_callback(lambda _: pieces.put_nowait(None))
-        try:
-            yield FORCED[request.mode]
-            while (piece := await pieces.get()) is not None:
-                if piece:
-                    yield piece
-            yield _result(await answer)
-        finally:
-            job.left.set()
-            answer.cancel()
-
-    @serve.batch
-    async def _answer(self, jobs: list[Job]) -> list[Prediction | Exception]:
-        return await asyncio.get_running_loop().run_in_executor(self.thread, self._predict, jobs)
-
-    def _predict(self, jobs: list[Job]) -> list[Prediction | Exception]:
-        """The batch's answers. When a batch fails, each request is tried alone, so that one cannot spoil the others."""
-        listeners = [job.heard for job in jobs]
-        try:
-            return list(self.predictor.predict([job.request for job in jobs], listeners))
-        except Exception as error:
-            if len(jobs) == 1:
-                return [error]
-        return [self._predict([Job(job.request, None, job.left)])[0] for job in jobs]
-
-
-def _result(outcome: Prediction | Exception) -> Prediction:
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
-class Replicas:
-    """The backend of :mod:`medclm.serve.api`: calls to the ``Model`` deployment."""
-
-    def __init__(self, model: DeploymentHandle) -> None:
-        self.model = model
-        self._info: dict[str, Any] = {}
-
-    async def predict(self, request: Request) -> Prediction:
-        try:
-            return await self.model.predict.remote(request)
-        except BackPressureError as error:
-            raise _busy() from error
-
-    async def stream(self, request: Request) -> AsyncIterator[str | Prediction]:
-        try:
-            pieces: Any = self.model.options(stream=True).stream.remote(request)
-            async for piece in pieces:
-                yield piece
-        except BackPressureError as error:
-            raise _busy() from error
-
-    async def info(self) -> dict[str, Any]:
-        if not self._info:
-            self._info = await self.model.info.remote()
-        return self._info
-
-
-def _busy() -> ApiError:
-    return ApiError(429, "too many requests are waiting; try again", code="queue_full")
 
 
 @serve.ingress()
@@ -163,12 +38,17 @@ class Api:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         from medclm.serve.api import Limits, make_api
+        from medclm.serve.replicas import Replicas
 
-        return make_api(Replicas(self.model), Limits.of(self.config), self.key_hashes)
+        return make_api(Replicas(self.model, self.config), Limits.of(self.config), self.key_hashes)
 
 
 def build_app(args: ServeConfig) -> Application:
-    """The Serve application of one exported model. API keys are read from ``MEDCLM_API_KEYS`` here, once."""
+    """The Serve application of one exported model and its adapters. API keys are read here, once: from ``keys_file``
+    and ``MEDCLM_API_KEYS``."""
+    from medclm.serve.keys import all_keys
+    from medclm.serve.replica import multiplexed
+
     scaling = {
         "min_replicas": args.min_replicas,
         "initial_replicas": max(args.min_replicas, 1),
@@ -178,14 +58,21 @@ def build_app(args: ServeConfig) -> Application:
         "downscale_delay_s": args.downscale_delay_s,
     }
     model = serve.deployment(
+        name="Model",
         autoscaling_config=scaling,
         max_ongoing_requests=args.max_ongoing_requests,
         max_queued_requests=args.max_queued_requests,
+        graceful_shutdown_timeout_s=args.drain_s,
         ray_actor_options={"num_cpus": args.num_cpus, "num_gpus": args.num_gpus},
-    )(Model)
+    )(multiplexed(args.max_adapters))
     waiting = args.max_queued_requests + args.max_replicas * args.max_ongoing_requests
-    front = serve.deployment(max_ongoing_requests=2 * waiting, ray_actor_options={"num_cpus": 0})(Api)
-    return front.bind(model.bind(args), args, keys_from_environment())
+    front = serve.deployment(
+        num_replicas=args.api_replicas,
+        max_ongoing_requests=2 * waiting,
+        graceful_shutdown_timeout_s=args.drain_s,
+        ray_actor_options={"num_cpus": args.api_cpus},
+    )(Api)
+    return front.bind(model.bind(args), args, all_keys(args.keys_file))
 
 
 def run_app(config: ServeConfig) -> str:
@@ -202,9 +89,11 @@ def run_app(config: ServeConfig) -> str:
     """
     import ray
 
-    check_model_dir(config.model)
+    for folder in (config.model, *config.adapters.values()):
+        check_model_dir(folder)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the caller says where it listens
-    config = config.model_copy(update={"model": str(Path(config.model).resolve())})
+    places = {name: str(Path(folder).resolve()) for name, folder in config.adapters.items()}
+    config = config.model_copy(update={"model": str(Path(config.model).resolve()), "adapters": places})
     if not ray.is_initialized():
         from medclm.session import ray_session
 

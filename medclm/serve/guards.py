@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
-import os
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-KEYS_VARIABLE = "MEDCLM_API_KEYS"
-"""Environment variable with the accepted API keys, separated by commas; empty or unset: no key is asked for."""
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
@@ -27,6 +25,10 @@ HEADERS = {
 }
 """Headers of every response."""
 
+MAX_DEPTH = 32
+"""Levels of nested JSON."""
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
 INTERNAL = "the server failed to answer; its log says why"
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -35,7 +37,13 @@ logger = logging.getLogger("medclm.serve")
 
 
 class ApiError(Exception):
-    """A request that is refused: HTTP status, message, and OpenAI's ``code`` and ``param``."""
+    """A request that is refused: HTTP status, message, and OpenAI's ``code`` and ``param``.
+
+    Attributes:
+        retry_after_s: what 429 and 503 tell the client.
+    """
+
+    retry_after_s = 1
 
     def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
         self.status, self.message, self.code, self.param = status, message, code, param
@@ -47,16 +55,6 @@ def error_body(status: int, message: str, code: str | None = None, param: str | 
     kinds = {401: "authentication_error", 429: "rate_limit_error"}
     kind = "server_error" if status >= 500 else kinds.get(status, "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def hash_keys(keys: Iterable[str]) -> tuple[bytes, ...]:
-    """SHA-256 of each key, so that the keys themselves are held nowhere."""
-    return tuple(hashlib.sha256(key.encode()).digest() for key in keys)
-
-
-def keys_from_environment() -> tuple[bytes, ...]:
-    """Hashes of the keys in :data:`KEYS_VARIABLE`."""
-    return hash_keys(key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip())
 
 
 def check_key(authorization: str | None, hashes: tuple[bytes, ...]) -> None:
@@ -76,28 +74,22 @@ def check_key(authorization: str | None, hashes: tuple[bytes, ...]) -> None:
 
 
 class Shield:
-    """ASGI middleware: refuses bodies over ``max_body`` bytes and adds :data:`HEADERS` to every response."""
+    """ASGI middleware before everything else: size and pace of a request, and :data:`HEADERS` on every response.
 
-    def __init__(self, app: Any, max_body: int) -> None:
-        self.app, self.max_body = app, max_body
+    Args:
+        app: what it guards.
+        max_body: bytes of a body; more is 413.
+        max_headers: bytes of all headers together; more is 431.
+        patience_s: how long the client may take between two pieces of the body; longer is 408.
+    """
+
+    def __init__(self, app: Any, max_body: int, max_headers: int = 32_768, patience_s: float = 20.0) -> None:
+        self.app, self.max_body, self.max_headers, self.patience_s = app, max_body, max_headers, patience_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        from starlette.exceptions import HTTPException
-        from starlette.responses import JSONResponse
-
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        seen = 0
-        message = f"the request is larger than {self.max_body} bytes"
-
-        async def counted() -> MutableMapping[str, Any]:
-            nonlocal seen
-            event = await receive()
-            seen += len(event.get("body", b""))
-            if seen > self.max_body:
-                raise HTTPException(413, message)
-            return event
 
         async def guarded(event: MutableMapping[str, Any]) -> None:
             if event["type"] == "http.response.start":
@@ -106,11 +98,81 @@ class Shield:
                 event = {**event, "headers": [*event["headers"], *extra]}
             await send(event)
 
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        refusal = self._refusal(scope["headers"])
+        if refusal is None:
+            await self.app(scope, self._counted(receive), guarded)
+        else:
+            await _refuse(refusal, scope, receive, guarded)
+
+    def _refusal(self, headers: list[tuple[bytes, bytes]]) -> ApiError | None:
+        if sum(len(name) + len(value) for name, value in headers) > self.max_headers:
+            return ApiError(431, f"the headers are larger than {self.max_headers} bytes", "headers_too_large")
+        declared = dict(headers).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self.max_body:
-            await JSONResponse(error_body(413, message, "request_too_large"), 413)(scope, receive, guarded)
-            return
-        await self.app(scope, counted, guarded)
+            return self._too_large()
+        return None
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, f"the request is larger than {self.max_body} bytes", "request_too_large")
+
+    def _counted(self, receive: Receive) -> Receive:
+        """``receive`` that refuses what is too large or too slow. After the body it waits as long as it takes: that is
+        how an application hears of a client that leaves."""
+        from starlette.exceptions import HTTPException
+
+        seen, complete = 0, False
+
+        async def counted() -> MutableMapping[str, Any]:
+            nonlocal seen, complete
+            try:
+                event = await asyncio.wait_for(receive(), None if complete else self.patience_s)
+            except TimeoutError:
+                raise HTTPException(408, "the request's body came too slowly") from None
+            complete = complete or not event.get("more_body", False)
+            seen += len(event.get("body", b""))
+            if seen > self.max_body:
+                raise HTTPException(413, self._too_large().message)
+            return event
+
+        return counted
+
+
+async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
+    from starlette.responses import JSONResponse
+
+    await JSONResponse(error_body(error.status, error.message, error.code), error.status)(scope, receive, send)
+
+
+def check_depth(body: bytes, most: int = MAX_DEPTH) -> None:
+    """Refuse JSON that is nested more deeply than ``most``, before a parser recurses into it.
+
+    Raises:
+        ApiError: 400.
+    """
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", body)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > most:
+            raise ApiError(400, f"the JSON is nested more than {most} levels deep", code="invalid_json")
+
+
+def json_route() -> type:
+    """A FastAPI route class that runs :func:`check_depth` on JSON bodies."""
+    from fastapi import Request
+    from fastapi.routing import APIRoute
+
+    class JsonRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Any]:
+            handler = super().get_route_handler()
+
+            async def checked(request: Request) -> Any:
+                if "json" in request.headers.get("content-type", "json"):
+                    check_depth(await request.body())
+                return await handler(request)
+
+            return checked
+
+    return JsonRoute
 
 
 def install_errors(app: FastAPI) -> None:
@@ -122,7 +184,8 @@ def install_errors(app: FastAPI) -> None:
 
     @app.exception_handler(ApiError)
     async def refused(request: Request, error: ApiError) -> JSONResponse:
-        headers = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}.get(error.status)
+        again = {"Retry-After": str(error.retry_after_s)}
+        headers = {401: {"WWW-Authenticate": "Bearer"}, 429: again, 503: again}.get(error.status)
         body = error_body(error.status, error.message, error.code, error.param)
         return JSONResponse(body, error.status, headers=headers)
 
@@ -135,7 +198,7 @@ def install_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> JSONResponse:
-        codes = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
+        codes = {404: "not_found", 405: "method_not_allowed", 408: "timeout", 413: "request_too_large"}
         body = error_body(error.status_code, str(error.detail), codes.get(error.status_code))
         return JSONResponse(body, error.status_code, headers=error.headers)
 

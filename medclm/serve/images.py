@@ -1,10 +1,11 @@
-"""Pictures out of requests: data URIs and uploads, decoded within limits. Nothing is ever fetched from anywhere."""
+"""Pictures out of requests: data URIs and uploads, decoded within limits. Fetched only from hosts that are allowed."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -40,6 +41,19 @@ class Shown:
         from medclm.data.images import encode_png
 
         return "data:image/png;base64," + base64.b64encode(encode_png(self.pixels)).decode()
+
+
+def from_uri(uri: str, max_bytes: int, allow_hosts: Collection[str] = ()) -> bytes:
+    """The bytes of a data URI, or of an https address on one of the hosts that may be fetched from.
+
+    Raises:
+        ApiError: as :func:`from_data_uri` and :func:`medclm.serve.fetch.fetch`.
+    """
+    if allow_hosts and uri[:8].lower() == "https://":
+        from medclm.serve.fetch import fetch
+
+        return fetch(uri, allow_hosts, max_bytes)
+    return from_data_uri(uri, max_bytes)
 
 
 def from_data_uri(uri: str, max_bytes: int) -> bytes:

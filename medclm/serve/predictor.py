@@ -1,7 +1,8 @@
 """The predictor: an exported model that answers questions about pictures, many at once. Plain class, no Ray.
 
-The assistant's turn starts with a forced prefix, ``Reasoning:`` or ``Answer:``; the rest is generated token by token
-with a KV cache over a left-padded batch. A picture that several requests of one batch share is encoded once.
+Three steps: :meth:`Preparer.prepare` makes arrays and token ids (CPU, any thread or machine), :meth:`Predictor.start`
+runs the model over prompts, :meth:`Predictor.finish` reads the text. The assistant's turn starts with a forced prefix,
+``Reasoning:`` or ``Answer:``. A picture is encoded once as long as its features stay in the cache.
 """
 
 from __future__ import annotations
@@ -9,21 +10,29 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from medclm.data.records import Step
 from medclm.errors import UsageError
+from medclm.serve.decoding import Finish, Listener, Row, Settings
 
 if TYPE_CHECKING:
+    import numpy as np
     import PIL.Image
+    import torch
 
-    from medclm.serve.decoding import Decoding
+    from medclm.serve.rowcache import RowCache
+    from medclm.train.families import Family
+    from medclm.train.model import Loaded
 
 Mode = Literal["reason", "answer"]
-Listener = Callable[[str], bool]
-"""Gets each new piece of a request's text; returns False when nobody listens any more, which ends the request."""
+PREPARED_ROOM = 1 << 28
+FEATURE_ROOM = 1 << 29
+"""Bytes kept of processed pictures and of image features."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,8 @@ class Request:
         image: the picture as displayed, 8 bits, grey or RGB.
         question: the user's turn. Control tokens in it are taken out.
         mode: ``reason`` writes the reasoning before the answer, ``answer`` the answer only.
-        max_new_tokens: of the generated text; the forced prefix does not count.
-        temperature: 0 takes the most probable token each time, higher values draw.
-        seed: of the draw; None draws anew each time.
-        stop: texts that end the generation; they are not part of the text.
+        max_new_tokens, temperature, seed, stop, top_p: see :class:`medclm.serve.decoding.Settings`.
+        earlier: pictures that come before ``image`` in the turn. Boxes are in pixels of ``image``.
     """
 
     image: PIL.Image.Image
@@ -47,6 +54,32 @@ class Request:
     temperature: float = 0.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    top_p: float = 1.0
+    earlier: tuple[PIL.Image.Image, ...] = ()
+
+    @property
+    def settings(self) -> Settings:
+        """How the text is generated."""
+        return Settings(self.max_new_tokens, self.temperature, self.top_p, self.seed, self.stop)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the model takes it: the processor's arrays, a content hash, and the size (height, width) it had."""
+
+    arrays: dict[str, np.ndarray]
+    key: bytes
+    size_hw: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request ready for the model: pictures in reading order, the last of which boxes refer to, and the prompt."""
+
+    pictures: tuple[Picture, ...]
+    ids: tuple[int, ...]
+    mode: Mode
+    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -61,6 +94,7 @@ class Prediction:
         parsed: whether the text kept to the form that was trained.
         prompt_tokens, completion_tokens: lengths, image tokens included, padding not.
         finish: ``stop`` (the model or a stop text ended it) or ``length``.
+        tokens: the generated tokens' texts and the logarithms of their probabilities, without the end token.
     """
 
     text: str
@@ -70,7 +104,58 @@ class Prediction:
     parsed: bool
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    finish: Literal["stop", "length"] = "stop"
+    finish: Finish = "stop"
+    tokens: tuple[tuple[str, float], ...] = ()
+
+
+class Preparer:
+    """The model's processor alone: pictures to arrays, questions to token ids. Safe to call from several threads."""
+
+    def __init__(self, processor: Any, family: Family, grid_hw: tuple[int, int]) -> None:
+        from medclm.serve.lru import ByteCache
+        from medclm.train.collate import Encoder
+
+        self.encoder = Encoder(processor, family, grid_hw)
+        self._pictures: ByteCache[bytes, Picture] = ByteCache(PREPARED_ROOM)
+
+    @classmethod
+    def load(cls, model_dir: str | Path) -> Preparer:
+        """The processor of an exported model, without its weights.
+
+        Raises:
+            UsageError: the directory is no exported model.
+        """
+        check_model_dir(model_dir)
+        from transformers import AutoConfig, AutoProcessor
+
+        from medclm.train.families import bind, family_of
+
+        place = Path(model_dir)
+        config = AutoConfig.from_pretrained(_config_dir(place))
+        processor = AutoProcessor.from_pretrained(place)
+        family = bind(family_of(config.model_type), processor)
+        return cls(processor, family, family.image_grid(config))
+
+    def prepare(self, request: Request) -> Prepared:
+        """Everything about a request that does not need the model."""
+        pictures = tuple(self._picture(image) for image in (*request.earlier, request.image))
+        text = self.encoder.prompt(request.question, request.mode)
+        ids = self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return Prepared(pictures, tuple(ids), request.mode, request.settings)
+
+    def _picture(self, image: PIL.Image.Image) -> Picture:
+        import numpy as np
+
+        head = f"{image.mode} {image.size}".encode()
+        key = hashlib.blake2b(head + image.tobytes(), digest_size=16).digest()
+        if (found := self._pictures.get(key)) is not None:
+            return found
+        arrays = {
+            name: value.numpy() for name, value in self.encoder.image_of(np.asarray(image.convert("RGB"))).items()
+        }
+        picture = Picture(arrays, key, (image.height, image.width))
+        self._pictures.put(key, picture, sum(array.nbytes for array in arrays.values()))
+        return picture
 
 
 class Predictor:
@@ -80,28 +165,46 @@ class Predictor:
         model_dir: what ``medclm export`` wrote.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` …
         threads: CPU threads of the whole process, or None to leave them as they are.
+        merge: fold an adapter into its base; otherwise only the base is loaded.
+
+    Attributes:
+        turn: a context in which the model may run; it switches adapters where there are several.
 
     Raises:
         UsageError: the directory is no exported model.
     """
 
-    def __init__(self, model_dir: str | Path, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, model_dir: str | Path, device: str = "auto", threads: int | None = None, merge: bool = True
+    ) -> None:
         check_model_dir(model_dir)
         import torch
         import transformers
 
         from medclm import __version__
-        from medclm.train.collate import Encoder
-        from medclm.train.model import load_exported
+        from medclm.serve.features import Features
+        from medclm.serve.rowcache import can_hold
 
         if threads:
             torch.set_num_threads(threads)
-        loaded = load_exported(model_dir, device)
+        loaded = _load(Path(model_dir), device, merge)
         self.model, self.processor, self.family = loaded.model.eval(), loaded.processor, loaded.family
         self.tokenizer = self.processor.tokenizer
-        self.encoder = Encoder(self.processor, self.family, loaded.grid_hw)
+        self.preparer = Preparer(self.processor, self.family, loaded.grid_hw)
+        self.encoder = self.preparer.encoder
+        self.features = Features(self.model, FEATURE_ROOM)
+        self.continuous = can_hold(self.model)
         versions = {"medclm": __version__, "torch": str(torch.__version__), "transformers": transformers.__version__}
         self.info: dict[str, Any] = {**loaded.info, "versions": versions}
+        self.turn: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def like(self, info: dict[str, Any], turn: Callable[[], AbstractContextManager[None]]) -> Predictor:
+        """Another predictor on the same weights, with features of its own, that runs within ``turn``."""
+        from medclm.serve.features import Features
+
+        other = copy(self)
+        other.info, other.turn, other.features = info, turn, Features(self.model, FEATURE_ROOM)
+        return other
 
     def predict(
         self, requests: Sequence[Request], listeners: Sequence[Listener | None] | None = None
@@ -112,80 +215,79 @@ class Predictor:
             requests: any mix of pictures, questions, modes and limits.
             listeners: for each request, who gets its text while it grows; None for nobody.
         """
-        from medclm.serve.decoding import Decoding
+        from medclm.serve.batch import Running, generate
 
-        if not requests:
-            return []
-        inputs = self._inputs(requests)
-        rows = Decoding(self.tokenizer, self._eos(), requests, listeners or [None] * len(requests))
-        self._generate(inputs, rows, max(request.max_new_tokens for request in requests))
-        lengths = inputs["attention_mask"].sum(dim=1).tolist()
-        return [self._prediction(request, rows, row, lengths[row]) for row, request in enumerate(requests)]
+        prepared = [self.preparer.prepare(request) for request in requests]
+        rows = [self.row(one, to) for one, to in zip(prepared, listeners or [None] * len(prepared), strict=True)]
+        with self.turn():
+            if self.continuous and rows:
+                running = Running(self)
+                running.admit(prepared, rows)
+                while running.rows:
+                    running.step()
+            elif rows:
+                generate(self, prepared, rows)
+        return [self.finish(one, row) for one, row in zip(prepared, rows, strict=True)]
 
-    def _inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
-        """Left-padded token ids and mask (B, L), and the pictures' features, already computed."""
-        import numpy as np
+    def row(self, prepared: Prepared, listener: Listener | None = None) -> Row:
+        """An empty text for a request."""
+        return Row(self.tokenizer, self.eos, prepared.settings, listener)
+
+    def inputs(self, batch: Sequence[Prepared]) -> dict[str, Any]:
+        """Left-padded token ids and mask (B, L), and the pictures' features, as the model's forward takes them."""
+        from medclm.train.collate import _pad
+
+        ids, mask = _pad([list(one.ids) for one in batch], self.tokenizer.pad_token_id, left=True)
+        inputs = {"input_ids": ids.to(self.model.device), "attention_mask": mask.to(self.model.device)}
+        return {**inputs, **self.features.inputs([picture for one in batch for picture in one.pictures])}
+
+    def start(self, batch: Sequence[Prepared]) -> tuple[torch.Tensor, RowCache, torch.Tensor, torch.Tensor]:
+        """Run the model over prompts.
+
+        Returns:
+            The next token's logits (B, V); the cache; the columns of padding (B,); the position of the next token (B,).
+        """
         import torch
 
-        first, index = _distinct([request.image for request in requests])
-        pictures = [self.encoder.image_of(np.asarray(requests[row].image.convert("RGB"))) for row in first]
-        pixels = {name: torch.cat([picture[name] for picture in pictures]) for name in pictures[0]}
-        texts = [self.encoder.prompt(request.question, request.mode) for request in requests]
-        tokens = self.tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False, padding_side="left")
-        inputs = {name: tokens[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
-        return {**inputs, "mm_encoder_outputs": {"image": self._features(pixels, index)}}
+        from medclm.serve.rowcache import RowCache
 
-    def _features(self, pixels: dict[str, Any], index: list[int]) -> Any:
-        """The vision encoder's output on the distinct pictures, laid out for the batch: row i shows index[i]."""
-        import torch
-
+        inputs, cache = self.inputs(batch), RowCache()
         with torch.inference_mode():
-            inputs = {name: value.to(self.model.device) for name, value in pixels.items()}
-            output = self.model.get_image_features(**inputs, return_dict=True)
-        output.pooler_output = [output.pooler_output[i] for i in index]
-        return output
-
-    def _generate(self, inputs: dict[str, Any], rows: Decoding, limit: int) -> None:
-        import torch
-        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
-
-        config = GenerationConfig(
-            max_new_tokens=limit,
-            do_sample=False,
-            repetition_penalty=1.0,
-            eos_token_id=list(self._eos()),
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
-        with torch.inference_mode():
-            self.model.generate(
-                **inputs,
-                generation_config=config,
-                logits_processor=LogitsProcessorList([rows.choose]),
-                stopping_criteria=StoppingCriteriaList([rows.finished]),
+            positions = self.model._prepare_position_ids_for_generation(inputs["input_ids"], dict(inputs))
+            arguments = self.model.prepare_inputs_for_generation(
+                **inputs, position_ids=positions, past_key_values=cache, use_cache=True, is_first_iteration=True
             )
+            logits = self.model(**arguments, logits_to_keep=1).logits[:, -1]
+        lengths = inputs["attention_mask"].sum(dim=1)
+        last = positions.reshape(-1, *positions.shape[-2:])[-1, :, -1]  # several rotary axes agree on text
+        return logits, cache, inputs["input_ids"].shape[1] - lengths, last + 1
 
-    def _eos(self) -> tuple[int, ...]:
+    @property
+    def eos(self) -> tuple[int, ...]:
+        """The tokens that end a text."""
         eos = self.model.generation_config.eos_token_id
         eos = self.tokenizer.eos_token_id if eos is None else eos
         return tuple(eos) if isinstance(eos, (list, tuple)) else (int(eos),)
 
-    def _prediction(self, request: Request, rows: Decoding, row: int, prompt_tokens: int) -> Prediction:
+    def finish(self, prepared: Prepared, row: Row) -> Prediction:
+        """What a finished text says."""
         from medclm.train.collate import FORCED
         from medclm.train.views import ANSWER, parse_answer
 
-        text = FORCED[request.mode] + rows.text(row)
-        parsed = parse_answer(text, (request.image.height, request.image.width), self.family)
-        start = rows.after(row, ANSWER) if request.mode == "reason" else 0
-        spoken = rows.log_probs[row][start : rows.spoken(row)] if parsed.answer else []
+        text = FORCED[prepared.mode] + row.text
+        parsed = parse_answer(text, prepared.pictures[-1].size_hw, self.family)
+        start = row.after(ANSWER) if prepared.mode == "reason" else 0
+        spoken = row.log_probs[start : row.spoken] if parsed.answer else []
         return Prediction(
             text=text,
             answer=parsed.answer,
             confidence=math.exp(sum(spoken) / len(spoken)) if spoken else 0.0,
             steps=parsed.steps,
             parsed=parsed.ok,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=len(rows.ids[row]),
-            finish=rows.finish[row] or "length",
+            prompt_tokens=len(prepared.ids),
+            completion_tokens=len(row.ids),
+            finish=row.finish or "length",
+            tokens=tuple((row.decode([t]), p) for t, p in zip(row.ids[: row.spoken], row.log_probs, strict=False)),
         )
 
 
@@ -207,15 +309,28 @@ def check_model_dir(model_dir: str | Path) -> None:
     )
 
 
-def _distinct(images: Sequence[PIL.Image.Image]) -> tuple[list[int], list[int]]:
-    """(positions of the first of each distinct picture, for each picture which of those it equals)."""
-    seen: dict[tuple, int] = {}
-    first: list[int] = []
-    index: list[int] = []
-    for position, image in enumerate(images):
-        key = (image.mode, image.size, hashlib.blake2b(image.tobytes()).digest())
-        if key not in seen:
-            seen[key] = len(first)
-            first.append(position)
-        index.append(seen[key])
-    return first, index
+def _load(place: Path, device: str, merge: bool) -> Loaded:
+    import json
+    from dataclasses import replace
+
+    import torch
+
+    from medclm.train.model import load_base, load_exported
+
+    if merge or not (place / "adapter_config.json").is_file():
+        return load_exported(place, device)
+    info = json.loads((place / "medclm.json").read_text())
+    loaded = load_base(_config_dir(place), info["dtype"])
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return replace(loaded, model=loaded.model.to(device).eval(), info=info)
+
+
+def _config_dir(place: Path) -> str:
+    """Where the model's ``config.json`` lies: the export itself, or the base of an adapter."""
+    import json
+
+    if (place / "config.json").is_file():
+        return str(place)
+    base = json.loads((place / "medclm.json").read_text())["base"]
+    return str(place / base) if (place / base).is_dir() else str(base)

@@ -1,7 +1,8 @@
 """What goes over the wire: a subset of OpenAI's chat completions, and ``/v1/predict``.
 
 Fields that this server does not know are ignored, as OpenAI's clients send many; fields that it knows and cannot
-honour are refused. ``mode`` is our one addition to a chat request (``extra_body={"mode": "answer"}``).
+honour are refused. ``mode`` is our one addition to a chat request (``extra_body={"mode": "answer"}``). The forced
+prefix of an answer was not chosen by the model: it is part of the text and has no ``logprobs``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MAX_QUESTION = 4000
 
 
 class ImageUrl(BaseModel):
-    """A picture in the request itself: ``data:<type>;base64,<bytes>``."""
+    """A picture in the request itself: ``data:<type>;base64,<bytes>``; or https to a host that the server allows."""
 
     url: str
     detail: str | None = None
@@ -45,7 +46,7 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class Message(BaseModel):
-    """One turn. Only the last user turn is put to the model, with the newest picture of the conversation."""
+    """One turn. Only the last user turn is put to the model, with the newest pictures of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part] | None = None
@@ -68,6 +69,15 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class ResponseFormat(BaseModel):
+    """Text only."""
+
+    type: Literal["text"]
+
+
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class ChatRequest(BaseModel):
     """``POST /v1/chat/completions``. Greedy unless ``temperature`` is given."""
 
@@ -76,10 +86,17 @@ class ChatRequest(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: Literal[1] | None = None
+    top_p: float | None = Field(default=None, gt=0, le=1)
     n: Literal[1] | None = None
-    stop: Annotated[str, Field(min_length=1)] | list[Annotated[str, Field(min_length=1)]] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    logprobs: bool | None = None
+    top_logprobs: Literal[0] | None = None
+    presence_penalty: Literal[0] | None = None
+    frequency_penalty: Literal[0] | None = None
+    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    response_format: ResponseFormat | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     mode: Mode = "reason"
@@ -102,10 +119,24 @@ class StepOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """Which model answered. ``version`` is the fingerprint of the run that trained it."""
+    """Which model answered: the fingerprint of the run that trained it, its base, and, where it is an adapter on that
+    base, the adapter's fingerprint."""
 
     name: str
     version: str
+    base: str = "unknown"
+    adapter: str | None = None
+
+    @classmethod
+    def of(cls, name: str, info: dict[str, Any]) -> ModelOut:
+        """From ``medclm.json``."""
+        version = str(info.get("fingerprint") or "unknown")
+        return cls(
+            name=name,
+            version=version,
+            base=str(info.get("base") or "unknown"),
+            adapter=version if info.get("is_adapter") else None,
+        )
 
 
 class Answered(BaseModel):
@@ -145,6 +176,27 @@ class PredictResponse(Answered):
     usage: Usage
 
 
+class ErrorOut(BaseModel):
+    """What is wrong, in OpenAI's shape."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every refusal."""
+
+    error: ErrorOut
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorBody} for status in (400, 401, 404, 408, 409, 413, 422, 429, 431, 500, 503, 504)
+}
+"""For the OpenAPI document."""
+
+
 def answered(prediction: Prediction, mode: Mode, model: ModelOut) -> dict[str, Any]:
     """The fields of :class:`Answered`."""
     steps = [StepOut(step=s.step, text=s.text, box_xyxy=s.box_xyxy) for s in prediction.steps]
@@ -169,10 +221,22 @@ def completion_id() -> str:
     return f"chatcmpl-{uuid.uuid4().hex}"
 
 
-def completion(identity: str, prediction: Prediction, mode: Mode, model: ModelOut) -> dict[str, Any]:
+def log_probs(prediction: Prediction) -> dict[str, Any]:
+    """OpenAI's ``logprobs``: natural logarithms under the model before any temperature, one entry a generated token."""
+    content = [
+        {"token": text, "logprob": value, "bytes": list(text.encode()), "top_logprobs": []}
+        for text, value in prediction.tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def completion(
+    identity: str, prediction: Prediction, mode: Mode, model: ModelOut, with_log_probs: bool = False
+) -> dict[str, Any]:
     """A chat completion in OpenAI's shape, with :class:`Answered` under ``medclm``."""
     message = {"role": "assistant", "content": prediction.text, "refusal": None}
-    choice = {"index": 0, "message": message, "finish_reason": prediction.finish, "logprobs": None}
+    chosen = log_probs(prediction) if with_log_probs else None
+    choice = {"index": 0, "message": message, "finish_reason": prediction.finish, "logprobs": chosen}
     return {
         "id": identity,
         "object": "chat.completion",
@@ -184,8 +248,15 @@ def completion(identity: str, prediction: Prediction, mode: Mode, model: ModelOu
     }
 
 
-def chunk(identity: str, name: str, delta: dict[str, Any], finish: str | None = None, **extra: Any) -> dict[str, Any]:
-    """One piece of a streamed chat completion."""
-    choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+def chunk(
+    identity: str,
+    name: str,
+    delta: dict[str, Any],
+    finish: str | None = None,
+    chosen: dict[str, Any] | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
+    """One piece of a streamed chat completion; the last one has the ``logprobs`` of all tokens, where asked for."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": chosen}
     head = {"id": identity, "object": "chat.completion.chunk", "created": int(time.time()), "model": name}
     return {**head, "choices": [choice], **extra}

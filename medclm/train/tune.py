@@ -14,10 +14,10 @@ from typing import Any
 from medclm import session, storage
 from medclm.config import TrainConfig, TuneConfig
 from medclm.errors import MedclmError, UsageError
-from medclm.train.tuning.result import DONE, TuneResult, finished, publish
+from medclm.train.tuning.result import TuneResult, finished, publish
 from medclm.train.tuning.run import Job, Tell
 from medclm.train.tuning.space import Space
-from medclm.train.tuning.trials import Store, choose
+from medclm.train.tuning.trials import choose
 
 CLAIM = "search.json"
 
@@ -169,6 +169,3 @@ def _shared(out: str) -> str:
 
 def _absolute(url: str) -> str:
     return str(Path(url).resolve()) if storage.is_local(url) else url
-
-
-__all__ = ["DONE", "Store", "TuneResult", "compared", "tune"]

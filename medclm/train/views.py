@@ -16,7 +16,8 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from medclm.data.records import BoxXyxy, Image, Question, Record, Step
+from medclm.data.anatomy import finding_text
+from medclm.data.records import TWO_PICTURES, BoxXyxy, Finding, Image, Question, Record, Step
 from medclm.errors import MedclmError
 
 if TYPE_CHECKING:
@@ -116,16 +117,20 @@ def make_view(
         localize: where attention is supervised in this view: at the boxes, at boxes of the same size elsewhere (an
             ablation), or nowhere.
     """
-    if record.image is None:
-        raise MedclmError("a row without a picture cannot be trained on", where=record.image_id)
+    if record.image is None or not has_pictures(record, question):
+        raise MedclmError(
+            "a row without a picture cannot be trained on",
+            where=f"{record.image_id}, question {question.id}",
+            expected="the image" + (" and its prior image" if question.type in TWO_PICTURES else ""),
+            remedy="build the dataset again: `medclm build` writes pictures into its rows",
+        )
     kept = [step for step in question.reasoning if step.step in steps] or list(question.reasoning)
     stage = stage if kept else "hard"
     lesions, evidence = evidence_boxes(record, question)
     size_hw = (record.image.height, record.image.width)
     target, reasoning_span, answer_span = target_text([] if stage == "hard" else kept, question.answer, size_hw, family)
-    supervised = evidence if localize and stage != "hard" else ()
-    if localize == "random":
-        supervised = tuple(elsewhere(box, size_hw, f"{record.image_id}/{question.id}/{box}") for box in supervised)
+    look = localize if stage != "hard" else None
+    where = f"{record.image_id}/{question.id}"
     return Example(
         key=f"{record.image_id}/{question.id}/{stage}",
         image_id=record.image_id,
@@ -135,17 +140,64 @@ def make_view(
         target=target,
         reasoning_span=reasoning_span,
         answer_span=answer_span,
-        loc_boxes=supervised,
+        loc_boxes=_supervised(evidence, size_hw, look, where),
         domain=domain_of(record, question),
         stage=stage,
         type=question.type,
         answer=question.answer,
+        earlier=_earlier(record, question, stage == "easy", look),
     )
+
+
+def has_pictures(record: Record, question: Question) -> bool:
+    """Whether the record holds every picture that the question is asked of."""
+    if question.type not in TWO_PICTURES:
+        return record.image is not None
+    return record.image is not None and record.prior is not None and record.prior.image is not None
+
+
+def pictures_of(record: Record, question: Question) -> list[np.ndarray]:
+    """The question's pictures as inference shows them, nothing drawn, oldest first: (H, W, 3) uint8 each."""
+    if record.image is None or not has_pictures(record, question):
+        raise MedclmError("the question lacks a picture", where=f"{record.image_id}, question {question.id}")
+    before = [record.prior.image] if question.type in TWO_PICTURES and record.prior else []
+    return [pixels(image) for image in (*before, record.image) if image is not None]
+
+
+def _before(record: Record, question: Question) -> list[Finding]:
+    """The prior image's findings that a question about change is about, by label, or by name where none is left now."""
+    if question.type not in TWO_PICTURES or record.prior is None:
+        return []
+    labels = {finding.label for finding in record.findings if finding.id in question.finding_ids}
+    if labels:
+        return [finding for finding in record.prior.findings if finding.label in labels]
+    return [f for f in record.prior.findings if finding_text(f.label).lower() in question.question.lower()]
+
+
+def _earlier(
+    record: Record, question: Question, draw: bool, look: Literal["true", "random"] | None
+) -> tuple[Shown, ...]:
+    """The picture shown before the record's own: a question about change has one."""
+    if question.type not in TWO_PICTURES or record.prior is None or record.prior.image is None:
+        return ()
+    image, boxes = record.prior.image, tuple(finding.box_xyxy for finding in _before(record, question))
+    supervised = _supervised(boxes, (image.height, image.width), look, f"{record.prior.image_id}/{question.id}")
+    return (Shown(record.prior.image_id, image, boxes if draw else (), supervised),)
+
+
+def _supervised(
+    boxes: tuple[BoxXyxy, ...], size_hw: tuple[int, int], look: Literal["true", "random"] | None, key: str
+) -> tuple[BoxXyxy, ...]:
+    """Where attention should go: the boxes, boxes of their size elsewhere, or nowhere."""
+    if look == "random":
+        return tuple(elsewhere(box, size_hw, f"{key}/{box}") for box in boxes)
+    return boxes if look else ()
 
 
 def domain_of(record: Record, question: Question) -> str:
     """The schedule's domain of a question: ``finding/modality``, with ``none`` where it is about no finding."""
     labelled = [finding for finding in record.findings if finding.id in question.finding_ids]
+    labelled = labelled or _before(record, question)
     return record.domain(labelled[0]) if labelled else f"none/{record.modality or 'unknown'}"
 
 

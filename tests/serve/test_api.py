@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
@@ -13,38 +12,18 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from medclm.serve.api import Limits, make_api
-from medclm.serve.guards import HEADERS, ApiError, hash_keys
+from medclm.serve.guards import HEADERS, ApiError
 from medclm.serve.images import from_data_uri
-from medclm.train.collate import FORCED
+from medclm.serve.keys import hash_keys
+from tests.serve.local import Local
 
 LIMITS = Limits(name="tiny", max_new_tokens=12, max_upload_bytes=200_000, max_image_pixels=100_000)
-
-
-class Local:
-    """The predictor without Ray."""
-
-    def __init__(self, predictor) -> None:
-        self.predictor = predictor
-
-    async def predict(self, request):
-        return (await asyncio.to_thread(self.predictor.predict, [request]))[0]
-
-    async def stream(self, request):
-        pieces: list[str] = []
-        listeners = [lambda piece: pieces.append(piece) or True]
-        (prediction,) = await asyncio.to_thread(self.predictor.predict, [request], listeners)
-        for piece in [FORCED[request.mode], *filter(None, pieces)]:
-            yield piece
-        yield prediction
-
-    async def info(self):
-        return self.predictor.info
 
 
 class Full(Local):
     """A backend whose queue is full."""
 
-    async def predict(self, request):
+    async def predict(self, call):
         raise ApiError(429, "too many requests are waiting; try again", code="queue_full")
 
 
@@ -79,7 +58,12 @@ def test_chat_completion(client, png):
     assert body["choices"][0]["message"]["content"].startswith("Reasoning:\n")
     assert body["usage"]["completion_tokens"] <= 5
     assert body["usage"]["total_tokens"] == body["usage"]["prompt_tokens"] + body["usage"]["completion_tokens"]
-    assert body["medclm"]["model"] == {"name": "tiny", "version": "0123456789abcdef"}
+    assert body["medclm"]["model"] == {
+        "name": "tiny",
+        "version": "0123456789abcdef",
+        "base": "tiny",
+        "adapter": None,
+    }
     assert body["medclm"]["disclaimer"] == "Research software, not a medical device."
     short = client.post("/v1/chat/completions", json=chat_body(uri(png), mode="answer", max_tokens=999)).json()
     assert short["choices"][0]["message"]["content"].startswith("Answer:")
@@ -176,7 +160,7 @@ def test_keys(predictor, png):
 
 def test_failure_in_the_middle_of_a_stream_is_told(predictor, png):
     class Broken(Local):
-        async def stream(self, request):
+        async def stream(self, call):
             yield "Reasoning:"
             raise RuntimeError("secret detail")
 
@@ -194,100 +178,6 @@ def test_full_queue_is_429(predictor, png):
     assert response.status_code == 429
     assert response.headers["retry-after"] == "1"
     assert response.json()["error"]["type"] == "rate_limit_error"
-
-
-def _png(width: int, height: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (width, height)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-GOOD = uri(_png(8, 8))
-BAD_CHAT = {
-    "no json": (b"{", 400),
-    "a list": (b"[]", 400),
-    "not utf-8": (b"\xff\xfe", 400),
-    "deep": (b'{"model": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400),
-    "no messages": ({"model": "tiny"}, 400),
-    "empty messages": ({"model": "tiny", "messages": []}, 400),
-    "another model": ({**chat_body(GOOD), "model": "gpt"}, 404),
-    "http": (chat_body("http://127.0.0.1/a.png"), 400),
-    "https": (chat_body("https://example.org/a.png"), 400),
-    "file": (chat_body("file:///etc/passwd"), 400),
-    "path": (chat_body("/etc/passwd"), 400),
-    "no base64": (chat_body("data:image/png,abc"), 400),
-    "broken base64": (chat_body("data:image/png;base64,@@@"), 400),
-    "empty image": (chat_body("data:image/png;base64,"), 400),
-    "no image": (chat_body(uri(b"hello, world")), 400),
-    "cut off": (chat_body(uri(_png(200, 200)[:60])), 400),
-    "too many pixels": (chat_body(uri(_png(1000, 101))), 400),
-    "too many bytes": (chat_body(uri(b"x" * 200_001)), 413),
-    "too large a body": (chat_body(uri(b"x" * 1_200_000)), 413),
-    "no picture": ({"model": "tiny", "messages": [turn(text("hello"))]}, 400),
-    "two pictures": ({"model": "tiny", "messages": [turn(text("hello"), image(GOOD), image(GOOD))]}, 400),
-    "no question": ({"model": "tiny", "messages": [turn(image(GOOD))]}, 400),
-    "blank question": ({"model": "tiny", "messages": [turn(text("  "), image(GOOD))]}, 400),
-    "long question": ({"model": "tiny", "messages": [turn(text("x" * 4001), image(GOOD))]}, 400),
-    "unknown part": ({"model": "tiny", "messages": [turn({"type": "audio"})]}, 400),
-    "unknown role": ({"model": "tiny", "messages": [{"role": "king", "content": "hi"}]}, 400),
-    "null content": ({"model": "tiny", "messages": [{"role": "user", "content": None}]}, 400),
-    "no tokens": (chat_body(GOOD, max_tokens=0), 400),
-    "text tokens": (chat_body(GOOD, max_tokens="many"), 400),
-    "cold": (chat_body(GOOD, temperature=-1), 400),
-    "hot": (chat_body(GOOD, temperature=3), 400),
-    "seed": (chat_body(GOOD, seed=2**70), 400),
-    "several answers": (chat_body(GOOD, n=2), 400),
-    "top_p": (chat_body(GOOD, top_p=0.5), 400),
-    "empty stop": (chat_body(GOOD, stop=""), 400),
-    "mode": (chat_body(GOOD, mode="guess"), 400),
-    "stream": (chat_body("http://example.org", stream=True), 400),
-}
-
-
-@pytest.mark.parametrize("name", BAD_CHAT)
-def test_bad_chat(client, name):
-    body, status = BAD_CHAT[name]
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    response = client.post("/v1/chat/completions", content=content, headers={"content-type": "application/json"})
-    assert response.status_code == status, response.text
-    error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert error["type"] == "invalid_request_error"
-    assert error["message"]
-
-
-BAD_PREDICT = {
-    "no file": ({}, {"question": "x"}, 400),
-    "no question": ({"file": _png(8, 8)}, {}, 400),
-    "blank question": ({"file": _png(8, 8)}, {"question": "  "}, 400),
-    "empty file": ({"file": b""}, {"question": "x"}, 400),
-    "text file": ({"file": b"hello"}, {"question": "x"}, 400),
-    "no pixels": ({"file": b"\0" * 128 + b"DICM" + b"\0" * 20}, {"question": "x"}, 400),
-    "large": ({"file": b"x" * 200_001}, {"question": "x"}, 413),
-    "mode": ({"file": _png(8, 8)}, {"question": "x", "mode": "guess"}, 400),
-    "window": ({"file": _png(8, 8)}, {"question": "x", "window": "door"}, 400),
-    "frame": ({"file": _png(8, 8)}, {"question": "x", "frame": "3"}, 400),
-    "tokens": ({"file": _png(8, 8)}, {"question": "x", "max_tokens": "-1"}, 400),
-    "bomb": ({"file": _png(4000, 4000)}, {"question": "x"}, 400),
-}
-
-
-@pytest.mark.parametrize("name", BAD_PREDICT)
-def test_bad_predict(client, name):
-    files, form, status = BAD_PREDICT[name]
-    files = {key: ("name", data) for key, data in files.items()}
-    response = client.post("/v1/predict", files=files or None, data=form)
-    assert response.status_code == status, response.text
-    assert response.json()["error"]["message"]
-
-
-def test_wrong_method_and_broken_multipart(client):
-    assert client.get("/v1/predict").status_code == 405
-    headers = {"content-type": "multipart/form-data; boundary=x"}
-    assert client.post("/v1/predict", content=b"--y\r\nbroken", headers=headers).json()["error"]["type"]
-    assert client.post("/v1/predict", content=b"--y\r\nbroken", headers=headers).status_code == 400
-    assert client.get("/page/../app.py").status_code == 404
-    assert client.get("/page/%2e%2e/app.py").status_code == 404
 
 
 def test_data_uri():

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from medclm.errors import UsageError
-from medclm.serve.decoding import Decoding
+from medclm.serve.decoding import Row, Settings, choose, nucleus
+from medclm.serve.lru import ByteCache
 from medclm.serve.predictor import Predictor, Request, check_model_dir
 
 
@@ -53,6 +54,7 @@ def test_equals_generate_and_confidence_by_hand(predictor, picture):
 
 def test_a_shared_picture_is_encoded_once(predictor, picture, monkeypatch):
     seen = []
+    predictor.features.cache = ByteCache(1 << 20)
     real = predictor.model.get_image_features
 
     def counting(pixel_values, **kwargs):
@@ -62,7 +64,8 @@ def test_a_shared_picture_is_encoded_once(predictor, picture, monkeypatch):
     monkeypatch.setattr(predictor.model, "get_image_features", counting)
     predictor.predict([Request(picture(1), "a", max_new_tokens=2), Request(picture(1), "b", max_new_tokens=2)])
     predictor.predict([Request(picture(n), "a", max_new_tokens=2) for n in (1, 2, 1)])
-    assert seen == [1, 2]
+    assert predictor.features.cache.hits == 1
+    assert seen == [1, 1]
 
 
 def test_control_tokens_in_a_question_do_no_harm(predictor, picture):
@@ -116,42 +119,58 @@ class Letters:
         return "".join(chr(96 + i) for i in ids if i)
 
 
-def decoding(picture, script: str, **options) -> Decoding:
-    """The state after the model said ``script`` (a dot is the end token) with probability 1/2 a token."""
-    rows = Decoding(Letters(), (0,), [Request(picture(), "?", **options)], [None])
-    ids = torch.zeros(1, 1, dtype=torch.int64)
+def said(script: str, listener=None, **options) -> Row:
+    """The row after the model said ``script`` (a dot is the end token) with probability 1/2 a token."""
+    row = Row(Letters(), (0,), Settings(**options), listener)
     for letter in script:
         token = 0 if letter == "." else ord(letter) - 96
         logits = torch.full((1, 27), -30.0)
         logits[0, token] = logits[0, 26] = 0.0
-        scores = rows.choose(ids, logits)
-        assert scores.argmax().item() == token
-        assert torch.isneginf(scores).sum() == 26
-    return rows
+        assert choose(logits, [row]).tolist() == [token]
+    return row
 
 
-def test_rows_end_by_themselves(picture):
-    ended = decoding(picture, "ab.cc")
-    assert (ended.ids[0], ended.finish[0], ended.spoken(0), ended.text(0)) == ([1, 2, 0], "stop", 2, "ab")
-    assert ended.log_probs[0] == pytest.approx([math.log(0.5)] * 3, abs=1e-6)
-    limited = decoding(picture, "abcd", max_new_tokens=2)
-    assert (limited.text(0), limited.finish[0], limited.spoken(0)) == ("ab", "length", 2)
-    stopped = decoding(picture, "abcde", stop=("cd",))
-    assert (stopped.text(0), stopped.finish[0], stopped.ids[0]) == ("ab", "stop", [1, 2, 3, 4])
+def test_rows_end_by_themselves():
+    ended = said("ab.cc")
+    assert (ended.ids, ended.finish, ended.spoken, ended.text) == ([1, 2, 0], "stop", 2, "ab")
+    assert ended.log_probs == pytest.approx([math.log(0.5)] * 3, abs=1e-6)
+    limited = said("abcd", max_new_tokens=2)
+    assert (limited.text, limited.finish, limited.spoken) == ("ab", "length", 2)
+    stopped = said("abcde", stop=("cd",))
+    assert (stopped.text, stopped.finish, stopped.ids) == ("ab", "stop", [1, 2, 3, 4])
 
 
-def test_after_finds_the_token_that_ends_the_last_mark(picture):
-    rows = decoding(picture, "xanswerbanswercd.")
-    assert rows.after(0, "answer") == 14
-    assert rows.after(0, "none") == len(rows.ids[0])
+def test_after_finds_the_token_that_ends_the_last_mark():
+    row = said("xanswerbanswercd.")
+    assert row.after("answer") == 14
+    assert row.after("none") == len(row.ids)
 
 
-def test_stream_holds_back_what_may_become_a_stop_text(picture):
+def test_stream_holds_back_what_may_become_a_stop_text():
     pieces: list[str] = []
-    rows = Decoding(Letters(), (0,), [Request(picture(), "?", stop=("cde",))], [lambda p: pieces.append(p) or True])
-    for letter in "abcdxcde":
-        logits = torch.full((1, 27), -30.0)
-        logits[0, ord(letter) - 96] = 0.0
-        rows.choose(torch.zeros(1, 1, dtype=torch.int64), logits)
+    row = said("abcdxcde", lambda piece: pieces.append(piece) or True, stop=("cde",))
     assert pieces == ["a", "b", "", "", "cdx", "", "", ""]
-    assert rows.text(0) == "abcdx"
+    assert row.text == "abcdx"
+
+
+class Bytes:
+    """A tokenizer of one byte a token; 0 is the end."""
+
+    def decode(self, ids, **kwargs):
+        return bytes(i for i in ids if i).decode(errors="replace")
+
+
+def test_stream_waits_for_whole_characters():
+    pieces: list[str] = []
+    row = Row(Bytes(), (0,), Settings(), lambda piece: pieces.append(piece) or True)
+    for byte in ["a", *"é".encode(), *"€".encode(), 0]:
+        row.append(byte if isinstance(byte, int) else ord(byte), -1.0)
+    assert pieces == ["a", "", "é", "", "", "€", ""]
+    assert row.text == "aé€"
+
+
+def test_nucleus_by_hand():
+    """Probabilities 0.5, 0.3, 0.2: 0.5 is reached by the first alone, 0.6 needs two, 0.9 all."""
+    scores = torch.tensor([0.2, 0.5, 0.3]).log()
+    for top_p, kept in [(0.5, [1]), (0.6, [1, 2]), (0.9, [0, 1, 2]), (1.0, [0, 1, 2])]:
+        assert torch.isfinite(nucleus(scores, top_p)).nonzero()[:, 0].tolist() == kept

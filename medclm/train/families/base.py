@@ -42,7 +42,6 @@ class Family:
         codec: how it writes boxes.
         parts: module name prefixes of the vision tower and the projector; the longest that fits decides, and all else
             is the language model's.
-        projectors: the projector's modules, as last parts of their names.
         lora_targets: regular expression over whole module names that LoRA wraps.
         blocks: class names of the modules that FSDP shards one by one.
         prepare: sets the processor up for one view of the whole picture, in place.
@@ -64,7 +63,6 @@ class Family:
     model_types: tuple[str, ...]
     codec: BoxCodec
     parts: dict[str, Part]
-    projectors: tuple[str, ...]
     lora_targets: str
     blocks: tuple[str, ...]
     prepare: Callable[[Any], None]
@@ -87,6 +85,11 @@ class Family:
     def box_format(self) -> str:
         """What the box text means, for ``medclm.json`` and people."""
         return self.codec.says
+
+    @property
+    def vision(self) -> str:
+        """Dotted name of the vision tower in the model."""
+        return next(name for name, part in self.parts.items() if part == "vision")
 
     def frame_hw(self, size_hw: SizeHw) -> SizeHw:
         """What a picture of ``size_hw`` is resized to."""

@@ -18,6 +18,7 @@ from medclm import storage
 from medclm.config import TuneConfig
 from medclm.errors import UsageError
 from medclm.train.tuning.halving import Halving
+from medclm.train.tuning.placement import Reaper
 from medclm.train.tuning.propose import propose, size
 from medclm.train.tuning.run import Job, Tell, run_trial
 from medclm.train.tuning.space import Space
@@ -25,6 +26,9 @@ from medclm.train.tuning.trials import Store, hardest_stage
 
 TRIAL_CPUS = 0.01
 """A trial only waits for its workers, which reserve what they need in a placement group; Tune does not take none."""
+
+ERROR_CHARACTERS = 4000
+"""Kept of a failed trial's traceback: its end says what was wrong."""
 
 MUTABLE = ("schedule.", "loss.", "optim.lr", "optim.min_lr_share", "optim.warmup_share", "optim.clip")
 """What may change in the middle of a run. The rest shapes the model, the data order or the optimizer's state."""
@@ -34,8 +38,7 @@ def search(space: Space, job: Job, config: TuneConfig, tell: Tell | None = None)
     """Runs the trials that have not ended yet on the connected Ray, until all have; their files are in the store."""
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a table even when it is told to be quiet
     total = size(space, config.search, config.trials)
-    scratch = Path(job.out) / "ray"
-    shutil.rmtree(scratch, ignore_errors=True)  # Tune's own state of an earlier call: the store knows better
+    shutil.rmtree(job.scratch, ignore_errors=True)
     population = config.search == "pbt"
     settings: Any = tune.TuneConfig(
         metric=config.metric,
@@ -49,14 +52,15 @@ def search(space: Space, job: Job, config: TuneConfig, tell: Tell | None = None)
     )
     run_config = tune.RunConfig(
         name=f"tune-{uuid.uuid4().hex[:8]}",
-        storage_path=str(scratch),
+        storage_path=job.scratch,
         failure_config=tune.FailureConfig(max_failures=config.max_failures),
-        callbacks=[Ended(job.store, tell, total)],
+        callbacks=[Watch(job, tell, total)],
         verbose=0,
     )
     proposals = {"proposal": tune.grid_search(_members(space, job.store, config))} if population else {}
     trainable = tune.with_resources(partial(run_trial, job=job), {"CPU": TRIAL_CPUS})
     tune.Tuner(trainable, param_space=proposals, tune_config=settings, run_config=run_config).fit()
+    Reaper(job.placements).finish()
 
 
 class Proposals(Searcher):
@@ -108,11 +112,15 @@ class Judge(FIFOScheduler):
         return FIFOScheduler.CONTINUE if keep else FIFOScheduler.STOP
 
 
-class Ended(tune.Callback):
-    """Writes down that a trial ended."""
+class Watch(tune.Callback):
+    """Writes down that a trial ended, and gives back what stopped trials had reserved."""
 
-    def __init__(self, store: Store, tell: Tell | None, total: int) -> None:
-        self.store, self.tell, self.total = store, tell, total
+    def __init__(self, job: Job, tell: Tell | None, total: int) -> None:
+        self.store, self.tell, self.total = job.store, tell, total
+        self.reap = Reaper(job.placements)
+
+    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
+        self.reap()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks into its own state; what shows the progress stays here."""
@@ -122,7 +130,7 @@ class Ended(tune.Callback):
         self._end(trial, "")
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._end(trial, str(trial.get_pickled_error() or trial.get_error() or "unknown"))
+        self._end(trial, Path(trial.error_file).read_text()[-ERROR_CHARACTERS:])
 
     def _end(self, trial: Any, error: str) -> None:
         self.store.end(trial.custom_trial_name, error)
