@@ -65,9 +65,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the model takes it: the processor's arrays, a content hash, and the size (height, width) it had."""
+    """A picture as the model takes it: the processor's arrays, what stands for it in the prompt, a content hash, and
+    the size (height, width) it had."""
 
     arrays: dict[str, np.ndarray]
+    text: str
     key: bytes
     size_hw: tuple[int, int]
 
@@ -111,12 +113,15 @@ class Prediction:
 class Preparer:
     """The model's processor alone: pictures to arrays, questions to token ids. Safe to call from several threads."""
 
-    def __init__(self, processor: Any, family: Family, grid_hw: tuple[int, int]) -> None:
+    def __init__(self, processor: Any, family: Family, grid_hw: tuple[int, int] | None) -> None:
         from medclm.serve.lru import ByteCache
         from medclm.train.collate import Encoder
 
         self.encoder = Encoder(processor, family, grid_hw)
         self._pictures: ByteCache[bytes, Picture] = ByteCache(PREPARED_ROOM)
+        added = processor.tokenizer.added_tokens_decoder.values()
+        special = {token.content for token in added if token.special} | set(processor.tokenizer.all_special_tokens)
+        self._controls = sorted(special | {processor.tokenizer.decode([self.encoder.image_token_id])}, key=len)
 
     @classmethod
     def load(cls, model_dir: str | Path) -> Preparer:
@@ -139,9 +144,16 @@ class Preparer:
     def prepare(self, request: Request) -> Prepared:
         """Everything about a request that does not need the model."""
         pictures = tuple(self._picture(image) for image in (*request.earlier, request.image))
-        text = self.encoder.prompt(request.question, request.mode)
+        seen: Any = pictures  # the prompt takes their texts alone
+        text = self.encoder.prompt(self._plain(request.question), request.mode, seen)
         ids = self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
         return Prepared(pictures, tuple(ids), request.mode, request.settings)
+
+    def _plain(self, question: str) -> str:
+        """The question without the texts of any added token, until none is left: those of taken-out ones may join."""
+        while (found := next((token for token in self._controls if token in question), None)) is not None:
+            question = question.replace(found, " ")
+        return question
 
     def _picture(self, image: PIL.Image.Image) -> Picture:
         import numpy as np
@@ -150,10 +162,9 @@ class Preparer:
         key = hashlib.blake2b(head + image.tobytes(), digest_size=16).digest()
         if (found := self._pictures.get(key)) is not None:
             return found
-        arrays = {
-            name: value.numpy() for name, value in self.encoder.image_of(np.asarray(image.convert("RGB"))).items()
-        }
-        picture = Picture(arrays, key, (image.height, image.width))
+        seen = self.encoder.look(np.asarray(image.convert("RGB")))
+        arrays = {name: value.numpy() for name, value in seen.tensors.items()}
+        picture = Picture(arrays, seen.text, key, (image.height, image.width))
         self._pictures.put(key, picture, sum(array.nbytes for array in arrays.values()))
         return picture
 
@@ -235,10 +246,14 @@ class Predictor:
 
     def inputs(self, batch: Sequence[Prepared]) -> dict[str, Any]:
         """Left-padded token ids and mask (B, L), and the pictures' features, as the model's forward takes them."""
+        import torch
+
         from medclm.train.collate import _pad
 
         ids, mask = _pad([list(one.ids) for one in batch], self.tokenizer.pad_token_id, left=True)
-        inputs = {"input_ids": ids.to(self.model.device), "attention_mask": mask.to(self.model.device)}
+        more = self.family.more_inputs(ids == self.encoder.image_token_id, torch.ones_like(mask, dtype=torch.bool))
+        texts = {"input_ids": ids, "attention_mask": mask, **more}
+        inputs = {name: tensor.to(self.model.device) for name, tensor in texts.items()}
         return {**inputs, **self.features.inputs([picture for one in batch for picture in one.pictures])}
 
     def start(self, batch: Sequence[Prepared]) -> tuple[torch.Tensor, RowCache, torch.Tensor, torch.Tensor]:
@@ -259,6 +274,7 @@ class Predictor:
             )
             logits = self.model(**arguments, logits_to_keep=1).logits[:, -1]
         lengths = inputs["attention_mask"].sum(dim=1)
+        positions = arguments["position_ids"]
         last = positions.reshape(-1, *positions.shape[-2:])[-1, :, -1]  # several rotary axes agree on text
         return logits, cache, inputs["input_ids"].shape[1] - lengths, last + 1
 
