@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install install-test demo test lint types unit bench-data clean
+.PHONY: install install-test demo test lint types unit bench-data bench-serve soak-serve clean
 
 install: $(VENV)/.installed                ## .venv with the medclm command
 install-test: $(VENV)/.installed-test
@@ -36,6 +36,12 @@ test: install-test                         ## ruff, mypy and every test, side by
 
 bench-data: install-test                   ## the data build against its rivals; writes bench-data.json
 	$(BIN)/python bench/data.py $(BENCH)
+
+bench-serve: install-test                  ## serving against `transformers serve`; writes bench-serve.json
+	$(BIN)/python bench/serve.py $(BENCH)
+
+soak-serve: install-test                   ## kills replicas and proxies under load; looks for lost answers and growing memory
+	$(BIN)/python bench/soak_serve.py $(SOAK)
 
 clean:
 	rm -rf demo-out build dist bench-data.json

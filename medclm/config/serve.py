@@ -51,8 +51,13 @@ class ServeConfig(Config):
     max_images: int = Field(4, ge=1)
     """Pictures in one turn."""
     keys_file: str | None = None
-    """Accepted API keys, one SHA-256 in hex a line, a name after it; ``medclm serve-key`` makes lines."""
+    """Accepted API keys, one SHA-256 in hex a line, a name after it; ``medclm key NAME`` makes lines."""
     allow_hosts: list[str] = []
     """Hosts that image addresses may name over https. Empty: nothing is ever fetched."""
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
+
+    @property
+    def held(self) -> int:
+        """Requests that are in the server at most."""
+        return self.max_queued_requests + max(self.max_replicas, self.min_replicas) * self.max_ongoing_requests

@@ -49,6 +49,7 @@ class Limits:
     max_images: int = 4
     timeout_s: float = 120.0
     patience_s: float = 20.0
+    max_at_once: int = 1024
     allow_hosts: frozenset[str] = frozenset()
 
     @classmethod
@@ -61,6 +62,7 @@ class Limits:
             config.max_image_pixels,
             config.max_images,
             config.request_timeout_s,
+            max_at_once=-(-config.held // config.api_replicas),
             allow_hosts=frozenset(host.lower() for host in config.allow_hosts),
         )
 
@@ -146,8 +148,9 @@ def make_api(backend: Backend, limits: Limits, key_hashes: tuple[bytes, ...] = (
     served = Served(backend, limits)
     app = FastAPI(title="medclm", description=schema.DISCLAIMER, docs_url=None, redoc_url=None)
     install_errors(app)
-    app.add_middleware(Trace, metrics=served.metrics)
-    app.add_middleware(Shield, max_body=limits.max_body, patience_s=limits.patience_s)
+    bounds = {"max_body": limits.max_body, "patience_s": limits.patience_s, "max_at_once": limits.max_at_once}
+    app.add_middleware(Shield, **bounds)  # type: ignore[arg-type]
+    app.add_middleware(Trace, metrics=served.metrics)  # the outermost: it counts what the shield refuses
     _page_routes(app, served)
     _health_routes(app, served)
     router = APIRouter(prefix="/v1", route_class=json_route(), dependencies=[Depends(key)], responses=schema.REFUSALS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -11,31 +10,6 @@ from medclm.errors import UsageError
 from medclm.serve.adapters import Shared, Turns, base_identity
 from medclm.serve.engine import Engine
 from medclm.serve.predictor import Predictor, Request
-
-
-def make_adapter(model_dir, out, seed: int):
-    """An adapter export of the base at ``model_dir`` with random weights, the base beside it."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForImageTextToText
-
-    torch.manual_seed(seed)
-    model = AutoModelForImageTextToText.from_pretrained(model_dir)
-    config = LoraConfig(r=2, lora_alpha=8, target_modules=r".*text_model.*(q|v)_proj", init_lora_weights=False)
-    get_peft_model(model, config).save_pretrained(out)
-    shutil.copytree(model_dir, out / "base")
-    for file in model_dir.glob("*"):
-        if file.name not in ("config.json", "model.safetensors", "generation_config.json"):
-            shutil.copy(file, out)
-    info = json.loads((model_dir / "medclm.json").read_text())
-    (out / "medclm.json").write_text(json.dumps({**info, "base": "base", "fingerprint": f"{seed:016d}"}))
-    return out
-
-
-@pytest.fixture(scope="session")
-def adapters(model_dir, tmp_path_factory):
-    """Directories of two adapters of the base of :func:`model_dir`."""
-    return [make_adapter(model_dir, tmp_path_factory.mktemp(f"adapter{n}") / "model", n) for n in (1, 2)]
 
 
 def test_each_says_what_it_says_alone(adapters, picture):
