@@ -29,9 +29,9 @@ class ServeConfig(Config):
     downscale_delay_s: float = Field(120, ge=0)
     drain_s: float = Field(30, ge=0)
     """How long a replica that is replaced may finish what it has."""
-    max_ongoing_requests: int = Field(32, ge=1)
+    max_ongoing_requests: int = Field(128, ge=1)
     """Requests that a replica holds, decoding or waiting for a row; more wait outside."""
-    max_queued_requests: int = Field(128, ge=1)
+    max_queued_requests: int = Field(32, ge=1)
     """Requests that wait outside; more are answered 429."""
     request_timeout_s: float = Field(120, gt=0)
     """Deadline of a request; 504 after it, and its row is free again."""
