@@ -194,7 +194,12 @@ def _apart(
     rows = rows.map_batches(read(), compute=decoders, memory=DECODE_MEMORY, **batches)
     segmenters = ray.data.ActorPoolStrategy(size=config.segmenter_actors)
     rows = rows.map_batches(
-        Segment, fn_constructor_kwargs=segment.keywords, compute=segmenters, num_gpus=gpus or None, **batches
+        Segment,
+        fn_constructor_kwargs=segment.keywords,
+        compute=segmenters,
+        num_gpus=gpus or None,
+        num_cpus=0 if gpus else 1,  # Ray Data would take a CPU beside the GPU, which a small GPU node may not have
+        **batches,
     )
     annotators = ray.data.ActorPoolStrategy(size=config.annotator_actors)
     return rows.map_batches(Annotate, fn_constructor_kwargs=annotate.keywords, compute=annotators, **batches)
