@@ -19,7 +19,7 @@ RAY = {"ray_cluster": 1, "nodes": 2, "head": 3}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--part", choices=("all", "plain", "ray"), default="all", help="tests without Ray, with it, or all")
+    parser.addoption("--part", choices=("all", "plain", "ray"), default="all", help="without Ray, with it, or all")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
