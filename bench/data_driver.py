@@ -28,8 +28,10 @@ def _driver_cost(folder: Path, count: int) -> dict:
     from medclm.data.plan import make_plan
 
     (folder / "images").mkdir()
-    images = [{"id": n, "file_name": f"{n:07d}.png", "width": 512, "height": 512, "patient_id": f"p{n // 3}"}
-              for n in range(count)]  # fmt: skip
+    images: list[dict] = [
+        {"id": n, "file_name": f"{n:07d}.png", "width": 512, "height": 512, "patient_id": f"p{n // 3}"}
+        for n in range(count)
+    ]
     for image in images:
         (folder / "images" / image["file_name"]).touch()
     annotations = [{"id": n, "image_id": n, "category_id": 1, "bbox": [10, 10, 50, 40]} for n in range(0, count, 2)]

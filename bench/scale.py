@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import tempfile
 import time
 from pathlib import Path
@@ -42,13 +41,17 @@ reached, segmenter), and public list prices rounded in November 2026 (no quote).
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measure", action="store_true")
-    if parser.parse_args().measure:
-        (HERE / "scale.json").write_text(json.dumps(measure(), indent=2) + "\n")
+    parser.add_argument("--measure", type=Path, metavar="SCALING", help="what bench/cluster.py --scaling wrote")
+    if (scaling := parser.parse_args().measure) is not None:
+        check = json.loads(scaling.read_text())["scaling"]
+        found = {**measure(), "check": check, "ray_factor": ray_factor(check)}
+        (HERE / "scale.json").write_text(json.dumps(found, indent=2) + "\n")
     measured = json.loads((HERE / "scale.json").read_text())
     text = DOCUMENT.read_text()
     for name, table in tables(measured).items():
-        text = re.sub(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S)
+        begin, end = f"<!-- {name} -->\n", "<!-- end -->"
+        before, after = text.split(begin)
+        text = before + begin + table + "\n" + end + after.partition(end)[2]
     DOCUMENT.write_text(text)
 
 
@@ -57,27 +60,32 @@ def main() -> None:
 
 def measure(images: int = 64, size: int = 512) -> dict[str, Any]:
     """CPU seconds of one thread, and bytes: an image of the build, an example's preparation, a row on the driver."""
-    import data
-
-    import cluster
+    import data_driver
+    import node_rates
 
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        cluster.phantom(work, images, size)
-        stages = cluster.image_cost(work, images, "unet:phantom")
+        node_rates.phantom(work, images, size)
+        stages = node_rates.image_cost(work, images, "unet:phantom")
         raw = sum(path.stat().st_size for path in (work / "phantom" / "images").iterdir()) / images
         shards = list((work / "cost" / "shards").iterdir())
         row = sum(path.stat().st_size for path in shards) / images
-        manifest = _finish(work)
+        questions, driver = _finish(work), data_driver.driver_cost([20_000])
         return {
-            "image_cpu_s": stages, "image_bytes": raw, "row_bytes": row, "questions_a_row": manifest / images,
+            "image_cpu_s": stages, "image_bytes": raw, "row_bytes": row, "questions_a_row": questions / images,
             "example_cpu_s": example_cost(work), "request_cpu_s": request_cost(),
-            "driver_s_a_row": data.driver_cost([20_000])["per_million_rows_s"] / 1e6,
+            "driver_s_a_row": driver["per_million_rows_s"] / 1e6,
+            "plan_bytes_a_row": driver["20000"]["plan_bytes"] / 20_000,
         }  # fmt: skip
 
 
+def ray_factor(check: dict[str, Any]) -> float:
+    """CPU time of an image in a build on one node over that in a bare loop."""
+    return check["share"] / check["rates"]["1"] / sum(check["cpu_s_per_image"].values())
+
+
 def _finish(work: Path) -> int:
-    """Completes the build that :func:`cluster.image_cost` left; its questions."""
+    """Completes the build that :func:`node_rates.image_cost` left; its questions."""
     from medclm.data import shards
 
     shards.write_manifest(str(work / "cost"), {"fingerprint": "scale"})
@@ -180,7 +188,7 @@ def _measured(measured: dict[str, Any]) -> str:
     ]
     rows += [
         ["Ray Data around them", f"× {measured['ray_factor']:.2f}"],
-        ["driver", f"{measured['driver_s_a_row'] * 1e6:.0f} µs a row"],
+        ["driver", f"{measured['driver_s_a_row'] * 1e6:.0f} µs and {measured['plan_bytes_a_row']:.0f} bytes a row"],
         ["picture in, row out", f"{measured['image_bytes'] / 1e3:.0f} kB, {measured['row_bytes'] / 1e3:.0f} kB"],
         ["training: an example made ready", f"{measured['example_cpu_s'] * 1e3:.1f} ms"],
         ["serving: an upload decoded", f"{measured['request_cpu_s'] * 1e3:.1f} ms"],
@@ -196,9 +204,19 @@ def _build(measured: dict[str, Any]) -> str:
             slowest = max(parts, key=lambda name: parts[name])
             stored = images * measured["row_bytes"] / 1e12
             seconds = parts[slowest]
-            rows.append([f"{images / 1e6:g} M", str(gpus), _time(seconds), slowest, _time(parts["driver"]),
-                         f"{stored:,.2f}", _money(seconds, gpus)])  # fmt: skip
-    return _rows(["images", "GPUs", "time", "bound by", "driver alone", "TB out", "$"], rows)
+            rows.append(
+                [
+                    f"{images / 1e6:g} M",
+                    str(gpus),
+                    _time(seconds),
+                    slowest,
+                    _time(parts["driver"]),
+                    f"{stored:,.2f}",
+                    _money(seconds, gpus),
+                    f"{stored * ASSUMED['storage, $ a TB and month']:,.0f}",
+                ]
+            )
+    return _rows(["images", "GPUs", "time", "bound by", "driver alone", "TB out", "$", "$ a month to keep"], rows)
 
 
 def _train(measured: dict[str, Any]) -> str:
@@ -223,6 +241,8 @@ def _memory() -> str:
 
     rows = []
     for path in sorted((HERE.parent / "cluster" / "configs").glob("*.yaml")):
+        if "# GPU: " not in path.read_text():
+            continue  # no training run of a model whose shape is known
         config = load(TrainConfig, path)
         parts = gpu_bytes(config)
         rows.append([path.stem, str(config.workers), *(f"{value / GIB:.1f}" for value in parts.values())])
@@ -238,8 +258,7 @@ def _serve() -> str:
 def _check(measured: dict[str, Any]) -> str:
     """Predicted: the cores of the nodes over the CPU time of an image; the factor is fitted to one node alone."""
     check = measured["check"]
-    alone = sum(check["cpu_s_per_image"].values())
-    factor = check["share"] / alone / check["rates"]["1"]
+    alone, factor = sum(check["cpu_s_per_image"].values()), measured["ray_factor"]
     rows = []
     for count, rate in check["rates"].items():
         said = int(count) * check["share"] / (alone * factor)

@@ -3,8 +3,9 @@
 On phantom radiographs with the demo's recipe, all real training runs:
 
 1. a grid in full: every combination, all its steps. Its best trial is the rival.
-2. the same grid with successive halving: how many of the grid's steps it takes, how far its best is from the rival.
-3. an Optuna search with successive halving, within the steps of eight full runs; its best and the untuned recipe are
+2. the same grid with successive halving in rounds: how many of the grid's steps it takes,
+   how far its best is from the rival.
+3. an Optuna search with the same, within the steps of eight full runs; its best and the untuned recipe are
    trained again with other seeds and asked the same held-out test questions.
 
 Each part is kept in ``--work`` and goes on there when it is run again.
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=96, help="held-out questions of a measurement in a trial")
     parser.add_argument("--test-questions", type=int, default=300)
     parser.add_argument("--concurrent", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--parts", nargs="*", default=["grid", "halving", "found"])
     parser.add_argument("--work", type=Path, default=Path("bench-tune"))
@@ -120,12 +122,26 @@ def grid(data: str, arguments: argparse.Namespace) -> dict:
 
 
 def halving(data: str, arguments: argparse.Namespace) -> dict:
-    return search(data, "halving", arguments, search="grid", space=SPACE)
+    return search(
+        data,
+        "halving",
+        arguments,
+        search="grid",
+        space=SPACE,
+        stopping="halving",
+        grace_steps=max(1, arguments.steps // 8),
+    )
+
+
+def rounds(steps: int) -> dict:
+    """Successive halving in rounds, from an eighth of the steps on."""
+    return {"stopping": "halving", "grace_steps": max(1, steps // 8)}
 
 
 def found(data: str, arguments: argparse.Namespace) -> dict:
     compare = {"seeds": arguments.seeds, "questions": arguments.test_questions}
-    return search(data, "found", arguments, search="optuna", space=FREE, trials=8, compare=compare)
+    return search(data, "found", arguments, search="optuna", space=FREE, trials=arguments.trials, compare=compare,
+                  **rounds(arguments.steps))  # fmt: skip
 
 
 PARTS = {"grid": grid, "halving": halving, "found": found}

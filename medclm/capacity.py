@@ -1,7 +1,8 @@
 """How much GPU memory a training run needs, before anything is started: weights, gradients, optimizer, activations.
 
 The terms follow what :mod:`medclm.train` does: float32 weights, gradients and AdamW moments, sharded by FSDP2 over all
-workers; bfloat16 copies of the blocks at work; the logits of every token in float32.
+workers; bfloat16 copies of the blocks at work; float32 logits. Logits are counted for every token, which is an upper
+bound: the loss takes those of the target alone. Computed, not measured on a GPU.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``medclm ask`` and ``medclm serve``."""
+"""``medclm ask``, ``medclm serve``, ``medclm predict`` and ``medclm key``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medclm import terminal
-from medclm.commands.options import Config, Json, Mode, Overrides
+from medclm.commands.options import Config, Json, Mode, Overrides, finish
 
 
 def ask(
@@ -51,3 +51,34 @@ def serve(
     terminal.out.print(f"Serving at {address}  (page /, API /v1/chat/completions, Ctrl-C stops)", highlight=False)
     terminal.out.print("[dim]Research software, not a medical device.[/]")
     wait_app(settings.name)
+
+
+def predict(
+    source: Annotated[str, typer.Argument(help="Folder of pictures, or Parquet with image or path, and question.")],
+    model: Annotated[str, typer.Option("--model", help="Model directory.")],
+    out: Annotated[str, typer.Option("--out", help="Folder to write Parquet files of answers to.")],
+    question: Annotated[str, typer.Option(help="Asked of every picture that brings no question.")] = "",
+    mode: Mode = Mode.reason,
+    actors: Annotated[int, typer.Option(help="Model replicas.", min=1)] = 1,
+    num_gpus: Annotated[float, typer.Option(help="GPUs of each.", min=0)] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    piece: Annotated[int, typer.Option(help="Pictures in one output file.", min=1)] = 256,
+    json: Json = False,
+) -> None:
+    """Answers about many pictures, through Ray Data. Run again, it resumes."""
+    from medclm.serve.bulk import Asking, predict_all
+    from medclm.session import ray_session
+
+    asking = Asking(model, question, mode.value, max_new_tokens)
+    with ray_session():
+        counts = predict_all(source, out, asking, actors, num_gpus, piece)
+    finish(counts, json, f"Answers in {out}", "")
+
+
+def key(name: Annotated[str, typer.Argument(help="Whose key it is.")]) -> None:
+    """A new API key: the key itself on stderr, once; its line for a keys file (a hash) on stdout."""
+    from medclm.serve.keys import new_key
+
+    secret, line = new_key(name)
+    terminal.err.print(secret, highlight=False, soft_wrap=True)
+    terminal.out.print(line, highlight=False, soft_wrap=True)

@@ -29,9 +29,9 @@ class ServeConfig(Config):
     downscale_delay_s: float = Field(120, ge=0)
     drain_s: float = Field(30, ge=0)
     """How long a replica that is replaced may finish what it has."""
-    max_ongoing_requests: int = Field(32, ge=1)
+    max_ongoing_requests: int = Field(128, ge=1)
     """Requests that a replica holds, decoding or waiting for a row; more wait outside."""
-    max_queued_requests: int = Field(128, ge=1)
+    max_queued_requests: int = Field(32, ge=1)
     """Requests that wait outside; more are answered 429."""
     request_timeout_s: float = Field(120, gt=0)
     """Deadline of a request; 504 after it, and its row is free again."""
@@ -51,8 +51,13 @@ class ServeConfig(Config):
     max_images: int = Field(4, ge=1)
     """Pictures in one turn."""
     keys_file: str | None = None
-    """Accepted API keys, one SHA-256 in hex a line, a name after it; ``medclm serve-key`` makes lines."""
+    """Accepted API keys, one SHA-256 in hex a line, a name after it; ``medclm key NAME`` makes lines."""
     allow_hosts: list[str] = []
     """Hosts that image addresses may name over https. Empty: nothing is ever fetched."""
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
+
+    @property
+    def held(self) -> int:
+        """Requests that are in the server at most."""
+        return self.max_queued_requests + max(self.max_replicas, self.min_replicas) * self.max_ongoing_requests

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import os
 import socket
 import time
 from pathlib import Path
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from ray.serve.handle import DeploymentHandle
 
+_FAST = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+}
+"""Serve's settings for a local Ray: our code never blocks its event loop, so it needs no thread of its own."""
 _session = contextlib.ExitStack()
 atexit.register(_session.close)
 
@@ -38,9 +45,14 @@ class Api:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         from medclm.serve.api import Limits, make_api
-        from medclm.serve.replicas import Replicas
+        from medclm.serve.replicas import Replicas, about
 
-        return make_api(Replicas(self.model, self.config), Limits.of(self.config), self.key_hashes)
+        backend: Any = Replicas(self.model, self.config)
+        if self.config.engine == "vllm":
+            from medclm.serve.vllm import Vllm
+
+            backend = Vllm(self.model, self.config, {self.config.name: about(self.config.model)})
+        return make_api(backend, Limits.of(self.config), self.key_hashes)
 
 
 def build_app(args: ServeConfig) -> Application:
@@ -63,15 +75,21 @@ def build_app(args: ServeConfig) -> Application:
         max_ongoing_requests=args.max_ongoing_requests,
         max_queued_requests=args.max_queued_requests,
         graceful_shutdown_timeout_s=args.drain_s,
+        logging_config={"enable_access_log": False},
         ray_actor_options={"num_cpus": args.num_cpus, "num_gpus": args.num_gpus},
     )(multiplexed(args.max_adapters))
-    waiting = args.max_queued_requests + args.max_replicas * args.max_ongoing_requests
     front = serve.deployment(
         num_replicas=args.api_replicas,
-        max_ongoing_requests=2 * waiting,
+        max_ongoing_requests=2 * args.held,
+        logging_config={"enable_access_log": False},  # medclm.serve.trace writes one, without file names
         graceful_shutdown_timeout_s=args.drain_s,
         ray_actor_options={"num_cpus": args.api_cpus},
     )(Api)
+    if args.engine == "vllm":
+        from medclm.serve.vllm import check_vllm, vllm_deployment
+
+        check_vllm(args)
+        return front.bind(vllm_deployment(args), args, all_keys(args.keys_file))
     return front.bind(model.bind(args), args, all_keys(args.keys_file))
 
 
@@ -97,6 +115,8 @@ def run_app(config: ServeConfig) -> str:
     if not ray.is_initialized():
         from medclm.session import ray_session
 
+        for name, value in _FAST.items():
+            os.environ.setdefault(name, value)
         _session.enter_context(ray_session())
     address = _start_serve(config)
     try:

@@ -21,9 +21,11 @@ SHAPES = ("image_grid_thw", "image_sizes")
 
 @dataclass(frozen=True)
 class Encoded:
-    """One picture's features: (tokens, width) for each kept field, several for one with several layers."""
+    """One picture's features: (tokens, width) for each kept field, several for one with several layers. ``stacked``:
+    the model gave a tensor (1, tokens, width), and wants one."""
 
     fields: dict[str, tuple[torch.Tensor, ...]]
+    stacked: bool
 
     @property
     def size(self) -> int:
@@ -50,19 +52,25 @@ class Features:
                 found[key] = encoded = self._encode(fresh[key])
                 self.cache.put(key, encoded, encoded.size)
             rows = [encoded for picture in pictures if (encoded := found[picture.key]) is not None]
-            output: Any = BaseModelOutputWithPooling(pooler_output=[row.fields["pooler_output"][0] for row in rows])  # type: ignore[arg-type]
+            pooled: Any = [row.fields["pooler_output"][0] for row in rows]
+            output: Any = BaseModelOutputWithPooling(pooler_output=torch.stack(pooled) if rows[0].stacked else pooled)
             if "deepstack_features" in rows[0].fields:
                 layers = zip(*(row.fields["deepstack_features"] for row in rows), strict=True)
-                output["deepstack_features"] = [torch.cat(layer) for layer in layers]
+                output["deepstack_features"] = list(layers)
         shapes = {
             n: torch.cat([self._tensor(p.arrays[n]) for p in pictures]) for n in SHAPES if n in pictures[0].arrays
         }
         return {"mm_encoder_outputs": {"image": output}, **shapes}
 
     def _encode(self, picture: Picture) -> Encoded:
+        import torch
+
         inputs = {name: self._tensor(array) for name, array in picture.arrays.items()}
         output = self.model.get_image_features(**inputs, return_dict=True)
-        return Encoded({name: tuple(output[name]) for name in KEPT if output.get(name) is not None})
+        found = {name: tuple(output[name]) for name in KEPT if output.get(name) is not None}
+        # a layer of deepstack features is a tuple of pictures, of which there is one
+        fields = {name: tuple(t[0] if isinstance(t, tuple) else t for t in value) for name, value in found.items()}
+        return Encoded(fields, isinstance(output["pooler_output"], torch.Tensor))
 
     def _tensor(self, array: Any) -> torch.Tensor:
         import torch

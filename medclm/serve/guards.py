@@ -81,10 +81,14 @@ class Shield:
         max_body: bytes of a body; more is 413.
         max_headers: bytes of all headers together; more is 431.
         patience_s: how long the client may take between two pieces of the body; longer is 408.
+        max_at_once: POST requests in progress; more are 429 before anything of them is read.
     """
 
-    def __init__(self, app: Any, max_body: int, max_headers: int = 32_768, patience_s: float = 20.0) -> None:
+    def __init__(
+        self, app: Any, max_body: int, max_headers: int = 32_768, patience_s: float = 20.0, max_at_once: int = 1024
+    ) -> None:
         self.app, self.max_body, self.max_headers, self.patience_s = app, max_body, max_headers, patience_s
+        self.max_at_once, self.at_once = max_at_once, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,13 +102,20 @@ class Shield:
                 event = {**event, "headers": [*event["headers"], *extra]}
             await send(event)
 
-        refusal = self._refusal(scope["headers"])
-        if refusal is None:
-            await self.app(scope, self._counted(receive), guarded)
-        else:
+        asks = scope["method"] == "POST"
+        refusal = self._refusal(scope["headers"], asks)
+        if refusal is not None:
             await _refuse(refusal, scope, receive, guarded)
+            return
+        self.at_once += asks
+        try:
+            await self.app(scope, self._counted(receive), guarded)
+        finally:
+            self.at_once -= asks
 
-    def _refusal(self, headers: list[tuple[bytes, bytes]]) -> ApiError | None:
+    def _refusal(self, headers: list[tuple[bytes, bytes]], asks: bool) -> ApiError | None:
+        if asks and self.at_once >= self.max_at_once:
+            return ApiError(429, "too many requests are waiting; try again", code="queue_full")
         if sum(len(name) + len(value) for name, value in headers) > self.max_headers:
             return ApiError(431, f"the headers are larger than {self.max_headers} bytes", "headers_too_large")
         declared = dict(headers).get(b"content-length", b"0")
@@ -140,7 +151,8 @@ class Shield:
 async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
     from starlette.responses import JSONResponse
 
-    await JSONResponse(error_body(error.status, error.message, error.code), error.status)(scope, receive, send)
+    headers = {"Retry-After": str(error.retry_after_s)} if error.status == 429 else None
+    await JSONResponse(error_body(error.status, error.message, error.code), error.status, headers)(scope, receive, send)
 
 
 def check_depth(body: bytes, most: int = MAX_DEPTH) -> None:

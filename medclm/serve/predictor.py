@@ -1,161 +1,32 @@
 """The predictor: an exported model that answers questions about pictures, many at once. Plain class, no Ray.
 
-Three steps: :meth:`Preparer.prepare` makes arrays and token ids (CPU, any thread or machine), :meth:`Predictor.start`
-runs the model over prompts, :meth:`Predictor.finish` reads the text. The assistant's turn starts with a forced prefix,
-``Reasoning:`` or ``Answer:``. A picture is encoded once as long as its features stay in the cache.
+Three steps: :meth:`Preparer.prepare` makes arrays and token ids, :meth:`Predictor.start` runs the model over prompts,
+:meth:`Predictor.finish` reads the text. The assistant's turn starts with a forced prefix, ``Reasoning:`` or
+``Answer:``. A picture is encoded once as long as its features stay in the cache.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from medclm.data.records import Step
-from medclm.errors import UsageError
-from medclm.serve.decoding import Finish, Listener, Row, Settings
+from medclm.serve.decoding import Listener, Row
+from medclm.serve.prepare import Preparer, check_model_dir, config_dir
+from medclm.serve.requests import Mode, Picture, Prediction, Prepared, Request
 
 if TYPE_CHECKING:
-    import numpy as np
-    import PIL.Image
     import torch
 
     from medclm.serve.rowcache import RowCache
-    from medclm.train.families import Family
     from medclm.train.model import Loaded
 
-Mode = Literal["reason", "answer"]
-PREPARED_ROOM = 1 << 28
+__all__ = ["Mode", "Picture", "Prediction", "Predictor", "Prepared", "Preparer", "Request", "check_model_dir"]
 FEATURE_ROOM = 1 << 29
-"""Bytes kept of processed pictures and of image features."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """One question about one picture.
-
-    Attributes:
-        image: the picture as displayed, 8 bits, grey or RGB.
-        question: the user's turn. Control tokens in it are taken out.
-        mode: ``reason`` writes the reasoning before the answer, ``answer`` the answer only.
-        max_new_tokens, temperature, seed, stop, top_p: see :class:`medclm.serve.decoding.Settings`.
-        earlier: pictures that come before ``image`` in the turn. Boxes are in pixels of ``image``.
-    """
-
-    image: PIL.Image.Image
-    question: str
-    mode: Mode = "reason"
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-    top_p: float = 1.0
-    earlier: tuple[PIL.Image.Image, ...] = ()
-
-    @property
-    def settings(self) -> Settings:
-        """How the text is generated."""
-        return Settings(self.max_new_tokens, self.temperature, self.top_p, self.seed, self.stop)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture as the model takes it: the processor's arrays, a content hash, and the size (height, width) it had."""
-
-    arrays: dict[str, np.ndarray]
-    key: bytes
-    size_hw: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A request ready for the model: pictures in reading order, the last of which boxes refer to, and the prompt."""
-
-    pictures: tuple[Picture, ...]
-    ids: tuple[int, ...]
-    mode: Mode
-    settings: Settings
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model said.
-
-    Attributes:
-        text: the whole assistant's turn, forced prefix included.
-        answer: the text after the last ``Answer:``; empty where there is none.
-        confidence: geometric mean of the probabilities of the answer's tokens, 0 to 1; 0 without an answer.
-        steps: the reasoning, boxes in pixels of ``Request.image``.
-        parsed: whether the text kept to the form that was trained.
-        prompt_tokens, completion_tokens: lengths, image tokens included, padding not.
-        finish: ``stop`` (the model or a stop text ended it) or ``length``.
-        tokens: the generated tokens' texts and the logarithms of their probabilities, without the end token.
-    """
-
-    text: str
-    answer: str
-    confidence: float
-    steps: tuple[Step, ...]
-    parsed: bool
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    finish: Finish = "stop"
-    tokens: tuple[tuple[str, float], ...] = ()
-
-
-class Preparer:
-    """The model's processor alone: pictures to arrays, questions to token ids. Safe to call from several threads."""
-
-    def __init__(self, processor: Any, family: Family, grid_hw: tuple[int, int]) -> None:
-        from medclm.serve.lru import ByteCache
-        from medclm.train.collate import Encoder
-
-        self.encoder = Encoder(processor, family, grid_hw)
-        self._pictures: ByteCache[bytes, Picture] = ByteCache(PREPARED_ROOM)
-
-    @classmethod
-    def load(cls, model_dir: str | Path) -> Preparer:
-        """The processor of an exported model, without its weights.
-
-        Raises:
-            UsageError: the directory is no exported model.
-        """
-        check_model_dir(model_dir)
-        from transformers import AutoConfig, AutoProcessor
-
-        from medclm.train.families import bind, family_of
-
-        place = Path(model_dir)
-        config = AutoConfig.from_pretrained(_config_dir(place))
-        processor = AutoProcessor.from_pretrained(place)
-        family = bind(family_of(config.model_type), processor)
-        return cls(processor, family, family.image_grid(config))
-
-    def prepare(self, request: Request) -> Prepared:
-        """Everything about a request that does not need the model."""
-        pictures = tuple(self._picture(image) for image in (*request.earlier, request.image))
-        text = self.encoder.prompt(request.question, request.mode)
-        ids = self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return Prepared(pictures, tuple(ids), request.mode, request.settings)
-
-    def _picture(self, image: PIL.Image.Image) -> Picture:
-        import numpy as np
-
-        head = f"{image.mode} {image.size}".encode()
-        key = hashlib.blake2b(head + image.tobytes(), digest_size=16).digest()
-        if (found := self._pictures.get(key)) is not None:
-            return found
-        arrays = {
-            name: value.numpy() for name, value in self.encoder.image_of(np.asarray(image.convert("RGB"))).items()
-        }
-        picture = Picture(arrays, key, (image.height, image.width))
-        self._pictures.put(key, picture, sum(array.nbytes for array in arrays.values()))
-        return picture
+"""Bytes kept of image features."""
 
 
 class Predictor:
@@ -235,10 +106,14 @@ class Predictor:
 
     def inputs(self, batch: Sequence[Prepared]) -> dict[str, Any]:
         """Left-padded token ids and mask (B, L), and the pictures' features, as the model's forward takes them."""
+        import torch
+
         from medclm.train.collate import _pad
 
         ids, mask = _pad([list(one.ids) for one in batch], self.tokenizer.pad_token_id, left=True)
-        inputs = {"input_ids": ids.to(self.model.device), "attention_mask": mask.to(self.model.device)}
+        more = self.family.more_inputs(ids == self.encoder.image_token_id, torch.ones_like(mask, dtype=torch.bool))
+        texts = {"input_ids": ids, "attention_mask": mask, **more}
+        inputs = {name: tensor.to(self.model.device) for name, tensor in texts.items()}
         return {**inputs, **self.features.inputs([picture for one in batch for picture in one.pictures])}
 
     def start(self, batch: Sequence[Prepared]) -> tuple[torch.Tensor, RowCache, torch.Tensor, torch.Tensor]:
@@ -259,6 +134,7 @@ class Predictor:
             )
             logits = self.model(**arguments, logits_to_keep=1).logits[:, -1]
         lengths = inputs["attention_mask"].sum(dim=1)
+        positions = arguments["position_ids"]
         last = positions.reshape(-1, *positions.shape[-2:])[-1, :, -1]  # several rotary axes agree on text
         return logits, cache, inputs["input_ids"].shape[1] - lengths, last + 1
 
@@ -291,24 +167,6 @@ class Predictor:
         )
 
 
-def check_model_dir(model_dir: str | Path) -> None:
-    """Fail early, before anything heavy is imported, when ``model_dir`` is no exported model.
-
-    Raises:
-        UsageError: there is no such directory, or it lacks ``medclm.json``.
-    """
-    folder = Path(model_dir)
-    if (folder / "medclm.json").is_file():
-        return
-    what = "the model directory is not an exported model" if folder.is_dir() else "the model directory does not exist"
-    raise UsageError(
-        what,
-        where=folder,
-        expected="a directory with medclm.json, written by medclm train or medclm export",
-        remedy="give the model folder of a finished medclm train, or run medclm export --run RUN --to DIR",
-    )
-
-
 def _load(place: Path, device: str, merge: bool) -> Loaded:
     import json
     from dataclasses import replace
@@ -320,17 +178,7 @@ def _load(place: Path, device: str, merge: bool) -> Loaded:
     if merge or not (place / "adapter_config.json").is_file():
         return load_exported(place, device)
     info = json.loads((place / "medclm.json").read_text())
-    loaded = load_base(_config_dir(place), info["dtype"])
+    loaded = load_base(config_dir(place), info["dtype"])
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return replace(loaded, model=loaded.model.to(device).eval(), info=info)
-
-
-def _config_dir(place: Path) -> str:
-    """Where the model's ``config.json`` lies: the export itself, or the base of an adapter."""
-    import json
-
-    if (place / "config.json").is_file():
-        return str(place)
-    base = json.loads((place / "medclm.json").read_text())["base"]
-    return str(place / base) if (place / base).is_dir() else str(base)

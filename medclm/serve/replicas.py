@@ -38,22 +38,24 @@ class Replicas:
         self.model, self.config = model, config
         self.preparer = Preparer.load(config.model)
         self.pool = ThreadPoolExecutor(2, "medclm-prepare")
-        self._models = {name: _about(folder) for name, folder in {config.name: config.model, **config.adapters}.items()}
+        self._models = {name: about(folder) for name, folder in {config.name: config.model, **config.adapters}.items()}
 
     async def predict(self, call: Call) -> Reply:
         """One answer. A call whose replica died is made again: nothing of it has reached the client."""
         end = time.monotonic() + call.timeout_s
         prepared = await self._prepare(call)
         for attempt in range(1, ATTEMPTS + 1):
-            response = self._handle(call).predict.remote(prepared, call.model, max(end - time.monotonic(), 0.0))
+            response: Any = None
             try:
+                response = self._handle(call).predict.remote(prepared, call.model, max(end - time.monotonic(), 0.0))
                 return _reply(await response)
             except BackPressureError as error:
                 raise _busy() from error
             except DIED as error:
                 await self._again(error, attempt, end)
             finally:
-                response.cancel()
+                if response is not None:
+                    response.cancel()
         raise AssertionError("the last attempt raises")
 
     async def stream(self, call: Call) -> AsyncIterator[str | Reply]:
@@ -63,9 +65,9 @@ class Replicas:
         prepared = await self._prepare(call)
         for attempt in range(1, ATTEMPTS + 1):
             handle: Any = self._handle(call).options(stream=True)
-            pieces = handle.stream.remote(prepared, call.model, max(end - time.monotonic(), 0.0))
-            skip = sent
+            pieces, skip = None, sent
             try:
+                pieces = handle.stream.remote(prepared, call.model, max(end - time.monotonic(), 0.0))
                 async for piece in pieces:
                     if not isinstance(piece, str):
                         yield _reply(piece)
@@ -81,7 +83,8 @@ class Replicas:
                     raise _unavailable() from error
                 await self._again(error, attempt, end)
             finally:
-                pieces.cancel()
+                if pieces is not None:
+                    pieces.cancel()
 
     async def models(self) -> dict[str, dict[str, Any]]:
         """What is served, by name."""
@@ -119,7 +122,8 @@ def _reply(outcome: Reply | Refusal) -> Reply:
     return outcome
 
 
-def _about(folder: str) -> dict[str, Any]:
+def about(folder: str) -> dict[str, Any]:
+    """``medclm.json`` of an export, whether it is an adapter, and versions."""
     import json
     from pathlib import Path
 

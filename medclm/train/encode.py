@@ -15,7 +15,8 @@ import numpy as np
 
 from medclm.errors import MedclmError
 from medclm.train.chat import Template, render
-from medclm.train.views import ANSWER, REASONING, Example, Shown, pixels
+from medclm.train.target import ANSWER, REASONING
+from medclm.train.views import Example, Shown, pixels
 
 if TYPE_CHECKING:
     import torch

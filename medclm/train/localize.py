@@ -144,7 +144,7 @@ def install(model: Any, layers: tuple[int, ...], heads: Heads) -> tuple[int, ...
         The layers, filled in.
 
     Raises:
-        MedclmError: a layer or head does not exist.
+        MedclmError: a layer or head does not exist, or the model caps its attention scores (Gemma 2).
     """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -173,6 +173,13 @@ def _past_the_middle(text: Any) -> int:
 def _check(text: Any, layers: tuple[int, ...], heads: Heads) -> None:
     from medclm.errors import MedclmError
 
+    if getattr(text, "attn_logit_softcapping", None):
+        raise MedclmError(
+            "attention with capped scores cannot be supervised",
+            where="attn_logit_softcapping in the language model's config",
+            got=text.attn_logit_softcapping,
+            remedy="set loss.localization=0, or take another base model",
+        )
     count, head_count = text.num_hidden_layers, text.num_attention_heads
     named = [head for found in heads.values() for head in found] if isinstance(heads, dict) else heads
     missing = set(layers) - set(heads) if isinstance(heads, dict) else set()

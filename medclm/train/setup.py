@@ -78,13 +78,13 @@ def prepare(settings: dict[str, Any]) -> Run:
     if config.loss.localization > 0:
         layers = localize.install(loaded.model, config.loss.localization_layers, config.loss.localization_heads)
     net = trainable(loaded, config)
-    cost = flops.cost_of(loaded.model, loaded.family.vision, _patches(loaded))
+    cost = flops.cost_of(loaded.model, loaded.family, _patches(loaded))
     if config.parallel.checkpoint_activations:
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     size = sum(parameter.numel() for parameter in net.parameters())
     auto = {"auto": size > RESHARD_ABOVE, "always": True, "never": False}[config.parallel.reshard]
     net = parallel.shard(
-        net.to(device).train(), loaded.family.blocks, device, _mixed(config, device), auto, config.parallel.cpu_offload
+        net.train(), loaded.family.blocks, device, _mixed(config, device), auto, config.parallel.cpu_offload
     )
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     random.seed(config.seed + rank)
@@ -119,13 +119,11 @@ def _mixed(config: TrainConfig, device: torch.device) -> bool:
 
 
 def _patches(loaded: Any) -> int:
-    """Patches that the vision tower sees of one picture, from its own configuration."""
-    vision = loaded.model.config.vision_config
-    size, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
-    if isinstance(size, int) and isinstance(patch, int):
-        return (size // patch) ** 2
-    rows, columns = loaded.grid_hw or loaded.family.frame_of((1000, 1000)).grid_hw
-    return rows * columns
+    """Patches that the vision tower sees of a large square picture."""
+    patch = loaded.model.config.vision_config.patch_size
+    side = patch if isinstance(patch, int) else patch[0]
+    height, width = loaded.family.frame_of((1000, 1000)).frame_hw
+    return (height // side) * (width // side)
 
 
 def _optimizer(net: Any, family: Any, config: TrainConfig) -> Any:

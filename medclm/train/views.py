@@ -1,12 +1,7 @@
-"""The three training views of one question, and the target text with its inverse.
+"""The three training views of one question.
 
-A view is data: which picture, which boxes to draw on it, which text to learn. Pixels are made by :func:`pixels` only
-when they are needed. The target text is::
-
-    Reasoning:
-    seed: There is a nodule in the left lung. [12 30 20 41]
-    …
-    Answer: left lung
+A view is data: which pictures, which boxes to draw on them, which text to learn (:mod:`medclm.train.target`). Pixels
+are made by :func:`pixels` only when they are needed.
 """
 
 from __future__ import annotations
@@ -17,18 +12,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from medclm.data.anatomy import finding_text
-from medclm.data.records import TWO_PICTURES, BoxXyxy, Finding, Image, Question, Record, Step
+from medclm.data.records import TWO_PICTURES, BoxXyxy, Finding, Image, Question, Record
 from medclm.errors import MedclmError
+from medclm.train.target import ANSWER, REASONING, Parsed, parse_answer, target_text, training_text
 
 if TYPE_CHECKING:
     import numpy as np
 
     from medclm.train.families import Family
 
+__all__ = [
+    "ANSWER", "BOX_COLOR", "REASONING", "STAGES", "Example", "Parsed", "Shown", "Stage", "domain_of", "elsewhere",
+    "evidence_boxes", "has_pictures", "make_view", "parse_answer", "pictures_of", "pixels", "target_text",
+    "training_text",
+]  # fmt: skip
+
 Stage = Literal["easy", "medium", "hard"]
 STAGES: tuple[Stage, ...] = ("easy", "medium", "hard")
-REASONING = "Reasoning:\n"
-ANSWER = "Answer:"
 BOX_COLOR = (255, 48, 48)
 """RGB of a drawn box: no grey-scale picture contains it."""
 
@@ -86,15 +86,6 @@ class Example:
     def images(self) -> tuple[Shown, ...]:
         """All pictures in the order in which they are shown; the last is the one that the question is about."""
         return (*self.earlier, Shown(self.image_id, self.image, self.drawn, self.loc_boxes))
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """What a generated text says. ``ok``: it has an answer, and the reasoning, where there is one, has lines."""
-
-    answer: str
-    steps: tuple[Step, ...]
-    ok: bool
 
 
 def make_view(
@@ -221,68 +212,6 @@ def evidence_boxes(record: Record, question: Question) -> tuple[tuple[BoxXyxy, .
         known = {finding.box_xyxy for finding in record.findings}
         lesions = tuple(box for box in regions if box in known)
     return lesions, lesions or regions
-
-
-def target_text(
-    steps: list[Step], answer: str, size_hw: tuple[int, int], family: Family
-) -> tuple[str, tuple[int, int], tuple[int, int]]:
-    """The target text and the character spans of its reasoning and its answer.
-
-    ``Reasoning:`` and, in a text without reasoning, ``Answer:`` are given at inference and belong to no span.
-    """
-    text, reasoning = "", (0, 0)
-    if steps:
-        lines = [_line(step, size_hw, family) for step in steps]
-        text = REASONING + "\n".join(lines) + "\n" + ANSWER
-        reasoning = (len(REASONING), len(text))
-    else:
-        text = ANSWER
-    full = f"{text} {' '.join(answer.split())}"
-    return full, reasoning, (len(text), len(full))
-
-
-def _line(step: Step, size_hw: tuple[int, int], family: Family) -> str:
-    text = f"{step.step}: {' '.join(step.text.split())}"
-    return text if step.box_xyxy is None else f"{text} {family.box_to_text(step.box_xyxy, size_hw)}"
-
-
-def training_text(question: Question) -> str:
-    """Everything of a question that a tokenizer should know, without boxes."""
-    lines = [f"{step.step}: {step.text}" for step in question.reasoning]
-    return "\n".join([question.question, REASONING.strip(), *lines, f"{ANSWER} {question.answer}"])
-
-
-def parse_answer(text: str, size_hw: tuple[int, int], family: Family) -> Parsed:
-    """Read a target text back: the inverse of :func:`target_text`, and lenient with what a model writes.
-
-    Args:
-        text: the assistant's turn, forced prefix included.
-        size_hw: of the picture, for the boxes.
-        family: bound family.
-
-    Returns:
-        The answer (empty where there is none), the steps in order (boxes in pixels of the picture; of several boxes in
-        one line the first), and whether the text kept to the form.
-    """
-    head, mark, tail = text.rpartition(ANSWER)
-    if not mark:
-        head, tail = text, ""
-    answer = " ".join(tail.split())
-    reasoning = head.partition(REASONING.strip())[2]
-    steps, clean = [], True
-    for line in filter(None, (line.strip() for line in reasoning.splitlines())):
-        name, colon, words = line.partition(":")
-        boxes = family.text_to_boxes(line, size_hw)
-        clean = clean and bool(colon)
-        steps.append(
-            Step(
-                step=name.strip() if colon else "",
-                text=family.without_boxes(words if colon else line),
-                box_xyxy=boxes[0] if boxes else None,
-            )
-        )
-    forced = REASONING.strip() in text
-    return Parsed(answer=answer, steps=tuple(steps), ok=bool(mark and answer) and clean and bool(steps or not forced))
 
 
 def pixels(image: Image, drawn: tuple[BoxXyxy, ...] = (), frame_size: int = 0) -> np.ndarray:

@@ -32,6 +32,8 @@ class AutoscalerOptions(Strict):
 
 class AuthOptions(Strict):
     mode: Literal["disabled", "token"]
+    secretName: str | None = None  # noqa: N815
+    enableK8sTokenAuth: bool | None = None  # noqa: N815
 
 
 class Group(Strict):

@@ -268,6 +268,14 @@ def test_rayjobs_ask_for_the_gpus_that_they_start():
     assert tuned.concurrent * tuned.train.workers == gpus_of(document) == 4
 
 
+TRAINING = [path for path in sorted((CLUSTER / "configs").glob("*.yaml")) if "model" in read(path)]
+"""The other one, ablation.yaml, is of `medclm ablate`."""
+
+
+def test_the_ablation_config_loads():
+    assert config.load(config.AblationConfig, CLUSTER / "configs" / "ablation.yaml").train.steps == 300
+
+
 def dotted(document: dict, prefix: str = "") -> list[str]:
     found = []
     for key, value in document.items():
@@ -275,7 +283,7 @@ def dotted(document: dict, prefix: str = "") -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted((CLUSTER / "configs").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.name)
 def test_run_configs_load(path):
     loaded = config.load(config.TrainConfig, path)
     assert loaded.batch_size % (loaded.workers * loaded.accumulate) == 0

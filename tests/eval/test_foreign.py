@@ -1,6 +1,11 @@
+import json
+
 import pytest
 
+from medclm.data.records import Step
 from medclm.eval.foreign import read_text, text_boxes
+from medclm.serve.predictor import Prediction
+from medclm.serve.schema import ModelOut, completion
 
 
 @pytest.mark.parametrize(
@@ -28,6 +33,14 @@ def test_own_replies_come_as_data():
     }
     found = read_text("Reasoning: …", own, (10, 10))
     assert (found.answer, found.confidence, found.steps[0].box_xyxy) == ("left", 0.5, (1.0, 2.0, 3.0, 4.0))
+
+
+def test_what_our_server_sends_is_read_back_whole():
+    step = Step(step="seed", text="There is a nodule.", box_xyxy=(1, 2, 3, 4))
+    said = Prediction("Reasoning:\nseed: …\nAnswer: yes", "yes", 0.9, (step, Step(step="view", text="frontal")), True)
+    sent = json.loads(json.dumps(completion("1", said, "reason", ModelOut(name="m", version="v"))))
+    back = read_text(sent["choices"][0]["message"]["content"], sent["medclm"], (10, 10))
+    assert (back.text, back.answer, back.steps, back.parsed) == (said.text, said.answer, said.steps, True)
 
 
 @pytest.mark.parametrize(

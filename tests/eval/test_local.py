@@ -68,10 +68,13 @@ def test_a_ray_actor_gives_the_same_answers_and_keeps_them(ray_cluster, model_di
     assert here["asks"] == there["asks"]
     (manifest,) = (tmp_path / "b" / "answers").glob("*/manifest.json")
     assert json.loads(manifest.read_text())["asks"] == there["asks"]["asked"]
-    # a window that was lost is asked again, the others are not; another limit asks only what is new
+    # a part that was lost is asked again, the others are not
     part = next(iter(sorted(manifest.parent.glob("*.parquet"))))
     lost = pq.read_table(part).num_rows
     part.unlink()
     again = evaluate(model_dir, [f"medclm:{dataset}"], tmp_path / "b", actors=0, **how)
     assert again["asks"] == there["asks"] | {"asked": lost, "kept": there["asks"]["asked"] - lost}
     assert pq.read_table(tmp_path / "b" / "predictions.parquet").to_pylist() == two
+    # fewer questions and fewer controls need nothing new
+    less = evaluate(model_dir, [f"medclm:{dataset}"], tmp_path / "b", actors=0, **how | {"limit": 5, "controls": False})
+    assert (less["asks"]["asked"], less["asks"]["kept"]) == (0, 5)

@@ -76,3 +76,11 @@ def png(picture):
     buffer = io.BytesIO()
     picture(3).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def adapters(model_dir, tmp_path_factory):
+    """Directories of two adapters of the base of :func:`model_dir`."""
+    from tests.serve.local import make_adapter
+
+    return [make_adapter(model_dir, tmp_path_factory.mktemp(f"adapter{n}") / "model", n) for n in (1, 2)]

@@ -1,8 +1,10 @@
-"""A backend of the API without Ray: the predictor in a thread."""
+"""A backend of the API without Ray, and adapters with random weights."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 
 from medclm.serve.backend import Reply
 from medclm.train.collate import FORCED
@@ -32,3 +34,22 @@ class Local:
 
     async def ready(self):
         return True
+
+
+def make_adapter(model_dir, out, seed: int):
+    """An adapter export of the base at ``model_dir`` with random weights, the base beside it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    torch.manual_seed(seed)
+    model = AutoModelForImageTextToText.from_pretrained(model_dir)
+    config = LoraConfig(r=2, lora_alpha=8, target_modules=r".*text_model.*(q|v)_proj", init_lora_weights=False)
+    get_peft_model(model, config).save_pretrained(out)
+    shutil.copytree(model_dir, out / "base")
+    for file in model_dir.glob("*"):
+        if file.name not in ("config.json", "model.safetensors", "generation_config.json"):
+            shutil.copy(file, out)
+    info = json.loads((model_dir / "medclm.json").read_text())
+    (out / "medclm.json").write_text(json.dumps({**info, "base": "base", "fingerprint": f"{seed:016d}"}))
+    return out

@@ -25,12 +25,18 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def address(ray_cluster, model_dir):
-    """A running application that wants the key ``right``."""
+def address(ray_cluster, model_dir, adapters):
+    """A running application with one adapter beside its base; it wants the key ``right``."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEYS_VARIABLE, "other, right")
         config = ServeConfig(
-            model=str(model_dir), name="serve-test", port=free_port(), max_new_tokens=16, max_replicas=1
+            model=str(model_dir),
+            name="serve-test",
+            adapters={"second": str(adapters[1])},
+            port=free_port(),
+            max_new_tokens=1500,
+            max_replicas=1,
+            max_ongoing_requests=16,
         )
         yield run_app(config)
         stop_app("serve-test")
@@ -49,15 +55,19 @@ def messages(png):
 
 
 def test_openai_client(client, messages, predictor):
-    assert [model.id for model in client.models.list()] == ["serve-test"]
-    whole = client.chat.completions.create(model="serve-test", messages=messages)
+    assert [model.id for model in client.models.list()] == ["serve-test", "second"]
+    assert client.models.retrieve("second").id == "second"
+    whole = client.chat.completions.create(model="serve-test", messages=messages, max_tokens=16, logprobs=True)
+    assert whole.choices[0].logprobs.content[0].logprob <= 0
     assert whole.choices[0].message.content.startswith("Reasoning:")
     assert whole.model_extra["medclm"]["mode"] == "reason"
-    stream = client.chat.completions.create(model="serve-test", messages=messages, stream=True)
+    stream = client.chat.completions.create(model="serve-test", messages=messages, stream=True, max_tokens=16)
     pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
     assert "".join(pieces) == whole.choices[0].message.content
     assert len([piece for piece in pieces if piece]) > 2
-    answer = client.chat.completions.create(model="serve-test", messages=messages, extra_body={"mode": "answer"})
+    answer = client.chat.completions.create(
+        model="serve-test", messages=messages, max_tokens=16, extra_body={"mode": "answer"}
+    )
     assert answer.choices[0].message.content.startswith("Answer:")
 
 
@@ -82,7 +92,7 @@ def test_uploads(address, png, predictor):
     with open(get_testdata_file("CT_small.dcm"), "rb") as file:
         dicom = file.read()
     for data, size in [(png, (48, 40)), (dicom, (128, 128))]:
-        form = {"question": "Is there a nodule?", "mode": "answer"}
+        form = {"question": "Is there a nodule?", "mode": "answer", "max_tokens": 16}
         url = f"{address}/v1/predict"
         response = httpx.post(
             url, files={"file": data}, data=form, headers=KEY, params={"include_image": 1}, timeout=60
@@ -115,7 +125,7 @@ def test_requests_at_once_get_their_own_answers(address, picture, predictor):
     def ask(seed: int) -> str:
         buffer = io.BytesIO()
         picture(seed).save(buffer, "PNG")
-        form = {"question": f"Is it number {seed}?", "mode": "answer"}
+        form = {"question": f"Is it number {seed}?", "mode": "answer", "max_tokens": 16}
         response = httpx.post(
             f"{address}/v1/predict", files={"file": buffer.getvalue()}, data=form, headers=KEY, timeout=60
         )
@@ -125,6 +135,57 @@ def test_requests_at_once_get_their_own_answers(address, picture, predictor):
         found = list(pool.map(ask, range(12)))
     direct = predictor.predict([Request(picture(n), f"Is it number {n}?", "answer", 16) for n in range(12)])
     assert found == [prediction.text for prediction in direct]
+
+
+def test_the_model_field_picks_the_adapter(client, messages, adapters, png):
+    """Both answer at the same time, each as its predictor alone does."""
+    import io
+
+    from PIL import Image
+
+    from medclm.serve.predictor import Predictor, Request
+
+    def ask(name: str) -> str:
+        answer = client.chat.completions.create(model=name, messages=messages, max_tokens=12)
+        assert answer.model == name
+        return answer.choices[0].message.content
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, ["second", "serve-test"] * 2))
+    request = Request(Image.open(io.BytesIO(png)), "Is there a nodule?", max_new_tokens=12)
+    alone = Predictor(adapters[1], "cpu", 1).predict([request])[0].text
+    assert found[0] == found[2] == alone
+    assert found[1] == found[3] != alone
+    with pytest.raises(openai.NotFoundError):
+        ask("third")
+
+
+def test_a_client_that_leaves_frees_its_row(address, picture):
+    """The long request of a client that is gone does not run to its end."""
+    import io
+
+    def metric(name: str) -> float:
+        lines = httpx.get(f"{address}/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    def ask(question: str, tokens: int, timeout: float) -> None:
+        out = io.BytesIO()
+        picture(3).save(out, "PNG")
+        form = {"question": question, "mode": "answer", "max_tokens": tokens}
+        url = f"{address}/v1/predict"
+        httpx.post(url, files={"file": out.getvalue()}, data=form, headers=KEY, timeout=timeout).raise_for_status()
+
+    ask("x", 2, 30)
+    before = metric("medclm_engine_row_steps")
+    with pytest.raises(httpx.ReadTimeout):
+        ask("x", 1500, 0.3)
+    for _ in range(100):
+        ask("x", 2, 30)
+        if metric("medclm_engine_running") == 0:
+            break
+    assert metric("medclm_engine_running") == 0
+    assert metric("medclm_engine_row_steps") - before < 1400
+    assert httpx.get(f"{address}/readyz").json() == {"status": "ready", "model": "serve-test"}
 
 
 def test_build_app_options():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medclm.errors import MedclmError
-from medclm.serve.engine import Engine, FullError
+from medclm.serve.engine import Engine, FullError, LateError
 from medclm.serve.predictor import Request
 from medclm.train.collate import FORCED
 

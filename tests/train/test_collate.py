@@ -107,7 +107,9 @@ def asked_of_two(number=0):
     return record.model_copy(update={"prior": prior, "questions": (*record.questions, question)}), question
 
 
-@pytest.mark.parametrize("name", ["smolvlm", "llava-clip", "llava_onevision", "qwen2_5_vl", "internvl", "gemma3"])
+@pytest.mark.parametrize(
+    "name", ["smolvlm", "llava-clip", "llava_onevision", "qwen2_5_vl", "internvl", "gemma3", "paligemma"]
+)
 def test_two_pictures_are_shown_in_order_and_each_gets_its_own_boxes(family_bases, name):
     loaded, encoder = family_bases(name)
     record, question = asked_of_two()

@@ -30,6 +30,18 @@ def test_scores_are_eager_attention_s_image_mass(family_dirs, family_bases, name
         assert score == pytest.approx(mass[batch.keep].mean().item(), abs=1e-5)
 
 
+def test_heads_are_measured_under_lora_too(family_dirs, family_bases):
+    from medclm.train.model import add_lora
+
+    loaded, (_, encoder) = load_base(str(family_dirs("llava-clip"))), family_bases("llava-clip")
+    record = make_record(0)
+    views = [make_view(record, record.questions[0], "medium", encoder.family)]
+    plain = rank_heads(loaded.model, encoder, views)
+    adapted = add_lora(loaded.model, loaded.family, 2, 4, 0.0).train()  # adapters begin as nothing
+    assert rank_heads(adapted, encoder, views) == plain
+    assert adapted.training
+
+
 def test_the_best_heads_by_layer():
     scores = [(1, 0, 0.9), (0, 3, 0.7), (1, 2, 0.8), (0, 1, 0.1), (2, 0, 0.7)]
     assert choose_heads(scores, 1) == {1: (0,)}

@@ -216,6 +216,13 @@ def test_a_layer_that_does_not_exist(tiny_dir):
         localize.install(load_base(str(tiny_dir)).model, (2,), ())
 
 
+def test_capped_scores_are_refused(tiny_dir):
+    model = load_base(str(tiny_dir)).model
+    model.config.text_config.attn_logit_softcapping = 50.0
+    with pytest.raises(MedclmError, match="capped scores"):
+        localize.install(model, (), ())
+
+
 def test_lora_and_loss_see_it(tiny_dir, encoder):
     from medclm.train.model import add_lora
 

@@ -2,8 +2,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from medclm.data.records import Prior, Step
 from medclm.errors import MedclmError
@@ -12,10 +10,8 @@ from medclm.train.views import (
     BOX_COLOR,
     has_pictures,
     make_view,
-    parse_answer,
     pictures_of,
     pixels,
-    target_text,
 )
 from tests.train.conftest import make_record
 
@@ -82,37 +78,6 @@ def test_pixels_draw_the_box_just_outside_its_edge():
     assert changed[y1 - 1, x1 - 1 : x2 + 1].all()
     assert changed[y1 - 1 : y2 + 1, x2].all()
     assert changed.sum() == 4 * 17
-
-
-_WORDS = st.text(st.characters(categories=["L", "N"], include_characters=" ,.%"), min_size=1, max_size=30).map(
-    lambda text: " ".join(text.split())
-).filter(bool)  # fmt: skip
-_STEPS = st.lists(st.builds(Step, step=st.sampled_from(["seed", "organ", "view"]), text=_WORDS), max_size=4)
-
-
-@given(_STEPS, _WORDS)
-def test_parse_is_the_inverse_of_target_text(steps, answer):
-    text, reasoning, _ = target_text(steps, answer, (60, 80), FAMILY)
-    parsed = parse_answer(text, (60, 80), FAMILY)
-    assert (parsed.answer, parsed.steps, parsed.ok) == (answer, tuple(steps), True)
-    assert (reasoning == (0, 0)) == (not steps)
-
-
-@pytest.mark.parametrize(
-    ("text", "answer", "steps", "ok"),
-    [
-        ("Answer: yes", "yes", 0, True),
-        ("Answer:", "", 0, False),
-        ("yes", "", 0, False),
-        ("Reasoning:\nseed: a nodule [1 2 3 4]\nAnswer: left lung", "left lung", 1, True),
-        ("Reasoning:\nno colon here\nAnswer: yes", "yes", 1, False),
-        ("Reasoning:\nseed: cut off in the", "", 1, False),
-        ("Reasoning:\nAnswer: yes", "yes", 0, False),
-    ],
-)
-def test_parse_of_what_models_write(text, answer, steps, ok):
-    parsed = parse_answer(text, (60, 80), FAMILY)
-    assert (parsed.answer, len(parsed.steps), parsed.ok) == (answer, steps, ok)
 
 
 def with_prior(findings=None, question="How has the nodule changed?", finding_ids=("f0",)):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from string import Formatter
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from medclm.data.readers.column_map import Columns
 from medclm.data.readers.presets import NIH_PATIENT
-from medclm.errors import UsageError
 
 
-class LabelColumns(BaseModel):
+class LabelColumns(Columns):
     """Which column says what; "" where none does. Names are the header's, without blanks at either end.
 
     Attributes:
@@ -28,10 +27,7 @@ class LabelColumns(BaseModel):
         exhaustive: each image was judged by every finding of the table, so that a list denies what it does not name.
         patient, study, view, plane, modality, split: of the image.
         fixed: what no column says because it is the same in every row.
-        patient_pattern: regular expression at the start of the image id whose first group is the patient.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: str = ""
     study_folder: str = ""
@@ -47,19 +43,7 @@ class LabelColumns(BaseModel):
     plane: str = ""
     modality: str = ""
     split: str = ""
-    fixed: dict[Literal["modality", "plane", "view"], str] = {}
-    patient_pattern: str = ""
-
-    @field_validator("patient_pattern")
-    @classmethod
-    def _one_group(cls, pattern: str) -> str:
-        try:
-            groups = re.compile(pattern).groups
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
-        if pattern and not groups:
-            raise ValueError("needs a group for the patient")
-        return pattern
+    fixed: dict[Literal["modality", "plane", "view"], str] = Field(default={})
 
     @model_validator(mode="after")
     def _one_form(self) -> LabelColumns:
@@ -136,16 +120,3 @@ PADCHEST = LabelColumns(
 )
 """PadChest: the labels of each radiograph's report. Not exhaustive: a report says what its reader thought worth saying,
 so that only "normal" denies anything (Bustos et al., Medical Image Analysis 2020)."""
-
-
-def label_columns(columns: dict[str, Any] | LabelColumns | None) -> LabelColumns:
-    """A map from its fields. Raises UsageError where it is wrong."""
-    if isinstance(columns, LabelColumns):
-        return columns
-    try:
-        return LabelColumns.model_validate(columns or {})
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc'])) or 'columns'}: {fault['msg']}" for fault in error.errors()]
-        raise UsageError(
-            "the column map is wrong", got="; ".join(faults), expected=", ".join(LabelColumns.model_fields)
-        ) from None

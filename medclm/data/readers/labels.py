@@ -18,7 +18,7 @@ from typing import Any, Literal
 from medclm.data import harmonise
 from medclm.data.readers.base import IMAGE_SUFFIXES, SPLITS, ReadResult, Refused, label_name
 from medclm.data.readers.collect import Collector
-from medclm.data.readers.label_columns import CHEXPERT, MIMIC_CXR, NIH_LABELS, PADCHEST, LabelColumns, label_columns
+from medclm.data.readers.label_columns import CHEXPERT, MIMIC_CXR, NIH_LABELS, PADCHEST, LabelColumns
 from medclm.data.readers.rows import Row, read_rows
 from medclm.errors import UsageError
 
@@ -62,7 +62,7 @@ def read_labels(
         raise UsageError(
             "there is no such reading of -1", got=uncertain, expected="uncertain: present, absent or unknown"
         )
-    reading = _Labels(Collector(images, dataset, reader), label_columns(columns), uncertain, table or dataset)
+    reading = _Labels(Collector(images, dataset, reader), LabelColumns.of(columns), uncertain, table or dataset)
     for row in read_rows(annotations, reading.columns.columns, delimiter):
         reading.take(row)
     return reading.finish()

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from medclm.data.grid import Grid
-from medclm.data.label_files import read_labels
+from medclm.data.label_files import LabelFile, read_labels
 from medclm.data.records import Source
 from medclm.data.segmenters.labels import labels, organs_of
 from medclm.data.volume_files import SUFFIXES, read_grid
@@ -57,8 +57,8 @@ class LabelVolume:
         return masks
 
 
-def load_labels(address: str, names: str = "") -> LabelVolume:
-    """A label volume from a file.
+def load_labels(address: str, names: str = "") -> list[LabelVolume]:
+    """The label volumes of a file: one, or one a layer where segments overlap (3D Slicer).
 
     Args:
         address: a NIfTI, NRRD or MetaImage file; any fsspec address.
@@ -69,7 +69,10 @@ def load_labels(address: str, names: str = "") -> LabelVolume:
         MedclmError: the file cannot be read or does not say how it lies, no names are known, or one names no organ of
             the vocabulary.
     """
-    found = read_labels(address)
+    return [_volume(found, address, names) for found in read_labels(address)]
+
+
+def _volume(found: LabelFile, address: str, names: str) -> LabelVolume:
     if found.grid.affine is None:
         raise MedclmError("the label volume does not say how it lies in the patient", where=address)
     known = labels(names) if names else found.names

@@ -39,14 +39,20 @@ class VolumeFiles:
         Raises:
             MedclmError: a file cannot be read, its labels are not known, or a picture does not say where it lies.
         """
-        volumes = [self._volume(image) for image in images]
-        return [masks_of_slice(v, image) if v else {} for v, image in zip(volumes, images, strict=True)]
+        return [self._masks(image) for image in images]
 
-    def _volume(self, image: SegmenterInput) -> LabelVolume | None:
+    def _masks(self, image: SegmenterInput) -> dict[str, np.ndarray]:
+        masks: dict[str, np.ndarray] = {}
+        for volume in self._volumes(image):
+            for organ, mask in masks_of_slice(volume, image).items():
+                masks[organ] = masks[organ] | mask if organ in masks else mask
+        return masks
+
+    def _volumes(self, image: SegmenterInput) -> list[LabelVolume]:
         if self.address.lower().endswith(SUFFIXES):
             return self._load(self.address)
         path = _in_folder(self.address).get(volume_stem(image.source.volume or posixpath.dirname(image.source.uri)))
-        return self._load(path) if path else None
+        return self._load(path) if path else []
 
 
 @lru_cache(maxsize=16)

@@ -86,11 +86,6 @@ class Family:
         """What the box text means, for ``medclm.json`` and people."""
         return self.codec.says
 
-    @property
-    def vision(self) -> str:
-        """Dotted name of the vision tower in the model."""
-        return next(name for name, part in self.parts.items() if part == "vision")
-
     def frame_hw(self, size_hw: SizeHw) -> SizeHw:
         """What a picture of ``size_hw`` is resized to."""
         return self.frame_of(size_hw).frame_hw if self.frame_of else (self.frame_size, self.frame_size)

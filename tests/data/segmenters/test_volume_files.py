@@ -11,6 +11,7 @@ from medclm.data.records import Source
 from medclm.data.segmenters import SegmenterInput, make_segmenter
 from medclm.data.segmenters.volume_files import volume_stem
 from medclm.storage import open_fs
+from tests.data import volume_arrays as arrays
 
 LABELS = "example_seg_fast.nii.gz"
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -42,6 +43,13 @@ def test_labels_lie_where_their_affine_says(case, where):
     first, second = segmenter([slice_of(case / "ct.nii.gz", k) for k in (0, 1)])
     assert first == {}
     assert np.argwhere(second["liver"]).tolist() == [[2, 3]], "row 2, column 3: voxel (1, 2, 0) of the labels"
+
+
+def test_organs_of_all_layers_are_found(tmp_path):
+    arrays.nifti(tmp_path / "ct.nii.gz")
+    path = arrays.write_layers(tmp_path / "labels" / "ct.nrrd")
+    (masks,) = make_segmenter(f"masks:{path}#totalsegmentator_ct")([slice_of(tmp_path / "ct.nii.gz", 0)])
+    assert np.argwhere(masks["spleen"]).tolist() == [[0, 0], [0, 1]], "value 1 of either layer"
 
 
 def test_a_volume_without_labels_has_no_organs(case):

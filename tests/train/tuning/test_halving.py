@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from medclm.train.tuning.halving import Halving
+from medclm.train.tuning.halving import Halving, rungs, stage_entered, survivors
+from medclm.train.tuning.trials import Trial
 
 
 def run(halving: Halving, name: str, scores: dict[int, float], stages: dict[int, int] | None = None) -> int:
@@ -94,3 +97,37 @@ def test_what_eight_trials_one_after_the_other_spend(order, spent):
     steps = {name: run(halving, f"t{name}", flat(name / 10)) for name in order}
     assert steps[8] == 80, "the best runs to its end"
     assert sum(steps.values()) == spent
+
+
+def at_rung(name: str, score: float, shares: tuple = (), status: str = "running") -> Trial:
+    return Trial(name, {}, status, 20, score, ((10, 0.9), (20, score)), shares)
+
+
+def test_the_best_half_goes_on_after_a_round():
+    trials = [
+        at_rung("a", 0.1),
+        at_rung("b", 0.4),
+        at_rung("c", 0.3),
+        at_rung("d", 0.3),
+        at_rung("e", 0.9, status="failed"),
+    ]
+    assert survivors(trials, 20, 2) == {"b", "c"}, "the earlier of equals; a failed one does not count"
+    assert survivors(trials, 20, 4) == {"b"}
+    assert survivors(trials, 20, 2, mode="min") == {"a", "c"}
+    assert survivors(trials, 10, 2) == {"a", "b", "c", "d"}, "all are equal there"
+    assert survivors(trials, 30, 2) == set()
+
+
+def test_a_round_that_is_looked_at_again_says_the_same():
+    trials = [at_rung("a", 0.1, status="stopped"), at_rung("b", 0.4), at_rung("c", 0.3)]
+    assert survivors(trials, 20, 2) == {"b"} == survivors([*trials[1:], trials[0]], 20, 2)
+
+
+def test_who_has_just_entered_a_harder_stage_goes_on_beside_the_best():
+    easy, medium = (10, 1.0, 0.0, 0.0), (20, 0.5, 0.5, 0.0)
+    trials = [at_rung("a", 0.1, (easy, medium)), at_rung("b", 0.4, (easy, (20, 1.0, 0.0, 0.0))), at_rung("c", 0.2)]
+    assert stage_entered(trials[0], 20) == 20
+    assert stage_entered(trials[0], 10) == stage_entered(trials[2], 20) == -math.inf
+    assert survivors(trials, 20, 2, stage_grace_steps=10) == {"a", "b"}
+    assert survivors(trials, 20, 2, stage_grace_steps=0) == {"b"}
+    assert rungs(10, 2, 80) == [10, 20, 40]

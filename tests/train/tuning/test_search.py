@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from medclm.config import Choice, TrainConfig, TuneConfig
-from medclm.errors import UsageError
 from medclm.train.tune import compared
 from medclm.train.tuning import search
 from medclm.train.tuning.run import Job
@@ -46,8 +45,8 @@ def measured(at_step=lambda job, name, step: None):
     return trial
 
 
-def run_search(tmp_path: Path, monkeypatch, trial, choice: Choice, **changes) -> list[Trial]:
-    train = TrainConfig.model_validate({"steps": 4, "loss": {"localization": 1.0}})
+def run_search(tmp_path: Path, monkeypatch, trial, choice: Choice, steps: int = 4, **changes) -> list[Trial]:
+    train = TrainConfig.model_validate({"steps": steps, "loss": {"localization": 1.0}})
     fixed = {"train": train, "space": {KEY: choice}, "grace_steps": 1, "stage_grace_steps": 0, "search": "grid"}
     config = TuneConfig.model_validate(fixed | changes)
     train = compared(config)
@@ -69,6 +68,18 @@ def test_bad_trials_really_stop_early_and_more_trials_go_on(ray_cluster, tmp_pat
     assert more[:3] == few
     assert (more[3].values[KEY], more[3].status, more[3].step) == (0.9, "stopped", 2)
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what had ended was not run again"
+
+
+def test_in_rounds_the_best_go_on_from_where_they_waited(ray_cluster, tmp_path, monkeypatch):
+    """Four values, rungs at 1 and 2 of 4 steps: all four train step 1, the best two step 2, the best 3 and 4."""
+    values = Choice(values=[0.1, 0.2, 0.9, 1.0])
+    found = run_search(tmp_path, monkeypatch, measured(), values, stopping="halving", concurrent=4)
+    assert {one.values[KEY]: (one.status, one.step) for one in found} == {
+        1.0: ("finished", 4), 0.1: ("stopped", 1), 0.2: ("stopped", 1), 0.9: ("stopped", 2)
+    }  # fmt: skip
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*.json")}
+    assert run_search(tmp_path, monkeypatch, measured(), values, stopping="halving") == found
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "there was nothing left to do"
 
 
 def test_a_trial_that_is_killed_goes_on(ray_cluster, tmp_path, monkeypatch):
@@ -122,10 +133,10 @@ def test_in_a_population_the_worst_copies_the_best(ray_cluster, tmp_path, monkey
                     raise TimeoutError("the other trial has not come")
                 time.sleep(0.05)
 
-    population = {"interval_steps": 1, "quantile": 0.5, "resample": 0.0}
-    settings = {"search": "pbt", "trials": 2, "concurrent": 2, "population": population, "worker_cpus": 0.5}
+    population = {"interval_steps": 2, "quantile": 0.5, "resample": 0.0}
+    settings = {"search": "pbt", "trials": 2, "steps": 6, "population": population, "worker_cpus": 0.5}
     found = run_search(tmp_path, monkeypatch, measured(together), Choice(low=0.5, high=1.1), **settings)
-    assert [(one.status, one.step) for one in found] == [("finished", 4), ("finished", 4)]
+    assert [(one.status, one.step) for one in found] == [("finished", 6), ("finished", 6)]
     copies = [(one, part) for one in found for part in one.generations[1:]]
     assert copies, "somebody copied"
     for one, part in copies:
@@ -134,22 +145,6 @@ def test_in_a_population_the_worst_copies_the_best(ray_cluster, tmp_path, monkey
         donor = next(other for other in found if other.name == part.origin["trial"])
         allowed = [min(max(gen.values[KEY] * factor, 0.5), 1.1) for gen in donor.generations for factor in (0.8, 1.2)]
         assert any(part.values[KEY] == pytest.approx(value) for value in allowed), "0.8 or 1.2 times, within the range"
-
-
-def test_what_a_population_cannot_change_is_told():
-    space = Space({"model.lora_rank": Choice(low=4, high=8)}, TrainConfig())
-    with pytest.raises(UsageError, match=r"(?s)middle of a run.*space\.model\.lora_rank"):
-        search.check_population(space, TuneConfig(search="pbt"))
-    space = Space({"schedule.easy": Choice(low=0, high=1)}, TrainConfig())
-    with pytest.raises(UsageError, match="at least two"):
-        search.check_population(space, TuneConfig(search="pbt", trials=1))
-    search.check_population(space, TuneConfig(search="pbt", trials=2))
-
-
-def test_a_population_that_does_not_fit_is_told(ray_cluster):
-    with pytest.raises(UsageError, match="no room for the population"):
-        search.check_room(TuneConfig(search="pbt", trials=8))
-    search.check_room(TuneConfig(search="pbt", trials=8, worker_cpus=0.25))
 
 
 def test_what_was_measured_before_is_known_to_the_halving(tmp_path):
