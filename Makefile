@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install install-test demo test lint types unit bench-data bench-serve soak-serve clean
+.PHONY: install install-test demo lint types unit test clean bench-data bench-serve soak-serve bench-eval bench-cluster bench-scale bench-tune bench-train
 
 install: $(VENV)/.installed                ## .venv with the medclm command
 install-test: $(VENV)/.installed-test
@@ -43,5 +43,20 @@ bench-serve: install-test                  ## serving against `transformers serv
 soak-serve: install-test                   ## kills replicas and proxies under load; looks for lost answers and growing memory
 	$(BIN)/python bench/soak_serve.py $(SOAK)
 
+bench-eval: install-test                   ## an evaluation against bare batched generate; writes bench-eval.json
+	$(BIN)/python bench/eval.py $(BENCH)
+
+bench-cluster: install-test                ## jobs on several nodes, killed under them; writes bench-cluster.json
+	$(BIN)/python bench/cluster.py $(BENCH)
+
+bench-scale: install-test                  ## the tables of docs/scale.md again, from bench/scale.json
+	$(BIN)/python bench/scale.py
+
+bench-tune: install-test                   ## early stopping against the full grid, found against untuned; bench-tune.json
+	$(BIN)/python bench/tune.py $(BENCH)
+
 clean:
-	rm -rf demo-out build dist bench-data.json
+	rm -rf demo-out build dist bench-*.json soak-serve.json
+
+bench-train: install-test                  ## training against a bare loop, TRL and eager attention; writes bench-train.json
+	$(BIN)/python bench/train.py $(BENCH)

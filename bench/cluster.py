@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -23,9 +24,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+import node_rates
 import several_nodes
+from node_rates import build, phantom
 from several_nodes import Nodes, until
 
+HERE = Path(__file__).resolve().parent
 TINY = {"vision": "random", "image_size": 32, "patch_size": 8, "scale": 1, "vision_width": 16, "vision_layers": 1,
         "text_width": 16, "text_layers": 2, "heads": 2, "vocabulary": 512}  # fmt: skip
 
@@ -34,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--images", type=int, default=None)
+    parser.add_argument("--only", choices=["data", "train", "serve"], default=None)
     parser.add_argument("--scaling", action="store_true", help="builds on 1, 2 and 4 nodes of half a core each")
     parser.add_argument("--out", type=Path, default=Path("bench-cluster.json"))
     arguments = parser.parse_args()
@@ -44,28 +49,30 @@ def main() -> None:
         work = Path(name)
         images = arguments.images or (24 if arguments.quick else 200)
         phantom(work, images, 96 if arguments.quick else 256)
-        scenarios(work, results)
-        if arguments.scaling:
-            results["scaling"] = scaling(work)
+        if not arguments.scaling:
+            scenarios(work, results, [arguments.only] if arguments.only else ["data", "train", "serve"])
+        else:
+            results["scaling"] = node_rates.scaling(work)
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
 
 
-def scenarios(work: Path, results: dict[str, Any]) -> None:
+def scenarios(work: Path, results: dict[str, Any], parts: list[str]) -> None:
     """Every job in turn on one cluster: four nodes with a CPU, and one that declares a GPU."""
-    with Nodes() as nodes:
+    with Nodes(dashboard="serve" in parts) as nodes:
         for name in ("cpu-1", "cpu-2", "cpu-3", "cpu-4"):
             nodes.add(name, num_cpus=1)
         nodes.add("gpu-1", num_cpus=1, num_gpus=1)
         run(results, "placement", placement, nodes, work)
-        if not os.environ.get("SKIP"):
+        if "data" in parts:
             run(results, "data_kill", data_kill, nodes, work)
             run(results, "spill", spill, nodes, work)
-        nodes.kill(
-            "gpu-2" if not os.environ.get("SKIP") else "gpu-1"
-        )  # training would take a declared GPU for a real one
-        run(results, "train_kill", train_kill, nodes, work)
-        run(results, "serve_kill", serve_kill, nodes, work)
+        nodes.kill("gpu-2" if "data" in parts else "gpu-1")  # training would take a declared GPU for a real one
+        if "train" in parts:
+            run(results, "train_kill", train_kill, nodes, work)
+        if "serve" in parts:
+            run(results, "serve_kill", serve_kill, nodes, work)
+            run(results, "serve_yaml", serve_yaml, nodes, work)
 
 
 def run(results: dict[str, Any], name: str, scenario: Any, *arguments: Any) -> None:
@@ -75,25 +82,6 @@ def run(results: dict[str, Any], name: str, scenario: Any, *arguments: Any) -> N
 
 
 # ---------------------------------------------------------------- data
-
-
-def phantom(work: Path, count: int, size: int) -> None:
-    from medclm.samples.phantom import write_phantom
-
-    write_phantom(work / "phantom", count, seed=5, size=size)
-
-
-def build(work: Path, name: str, progress: Any = None, **more: Any) -> dict[str, Any]:
-    """A build of the phantoms in small shards; its manifest, and the seconds it took."""
-    from medclm.config import BuildConfig
-    from medclm.data import pipeline
-
-    known = {"segmenter": f"masks:{work}/phantom/masks", "shard_rows": 4, "batch_size": 2, "dataset": "phantom"}
-    config = BuildConfig(images=f"{work}/phantom/images", annotations=f"{work}/phantom/annotations.json",
-                         out=str(work / name), ids="keep", **{**known, **more})  # fmt: skip
-    began = time.monotonic()
-    manifest = pipeline.build(config, progress)
-    return manifest | {"seconds": time.monotonic() - began}
 
 
 def placement(nodes: Nodes, work: Path, _results: dict) -> dict[str, Any]:
@@ -178,13 +166,9 @@ def spill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
 
 def train_kill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
     """Two workers on two nodes, one node killed after a checkpoint; the weights of a run that nobody disturbed."""
-    from medclm.config import TrainConfig
     from medclm.train import launch
 
-    config = TrainConfig.model_validate({
-        "model": {"tiny": TINY}, "schedule": {"name": "uniform"}, "steps": 8, "batch_size": 4, "workers": 2,
-        "checkpoint_every": 2, "log_every": 1, "evaluate_limit": 1, "max_failures": 3,
-    })  # fmt: skip
+    config = training(steps=8)
     whole = launch.train(str(work / "whole"), str(work / "run"), config)
     events: dict[str, Any] = {}
 
@@ -205,6 +189,15 @@ def train_kill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
             "same_weights": same, "seconds": killed.seconds, "undisturbed_s": whole.seconds}  # fmt: skip
 
 
+def training(steps: int) -> Any:
+    from medclm.config import TrainConfig
+
+    return TrainConfig.model_validate({
+        "model": {"tiny": TINY}, "schedule": {"name": "uniform"}, "steps": steps, "batch_size": 4, "workers": 2,
+        "checkpoint_every": 2, "log_every": 1, "evaluate_limit": 1, "max_failures": 3,
+    })  # fmt: skip
+
+
 def digest(model: str) -> str:
     return hashlib.sha256((Path(model) / "model.safetensors").read_bytes()).hexdigest()
 
@@ -216,7 +209,7 @@ def serve_kill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
     from medclm.config import ServeConfig
     from medclm.serve.app import run_app, stop_app
 
-    model, port = str(work / "run" / "model"), free_port()
+    model, port = trained_model(work), free_port()
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
     config = ServeConfig(model=model, name="nodes", port=port, min_replicas=2, max_replicas=2, max_new_tokens=4)
     address = run_app(config)
@@ -236,6 +229,38 @@ def serve_kill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
     return {"node": node, "requests": len(told), "answered": sum(a["text"] is not None for a in told),
             "right": sum(a["text"] == expected[n] for n, one in enumerate(answers) for a in one),
             "tried_again": sum(a["tries"] > 1 for a in told), "longest_s": max(a["seconds"] for a in told)}  # fmt: skip
+
+
+def trained_model(work: Path) -> str:
+    """The undisturbed run's model, trained now where the training scenario was left out."""
+    if not (work / "run" / "model").is_dir():
+        from medclm.train import launch
+
+        launch.train(str(work / "whole"), str(work / "run"), training(steps=1))
+    return str(work / "run" / "model")
+
+
+def serve_yaml(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
+    """cluster/serve.yaml through `serve deploy`, on a port of its own, without GPUs and with the tiny model."""
+    import httpx
+    import yaml
+    from ray import serve
+
+    document = yaml.safe_load((HERE.parent / "cluster" / "serve.yaml").read_text())
+    document["proxy_location"], document["http_options"]["port"] = "HeadOnly", free_port()
+    document["applications"][0]["args"] |= {"model": trained_model(work), "num_gpus": 0, "num_cpus": 1, "threads": 1}
+    file = work / "serve.yaml"
+    file.write_text(yaml.safe_dump(document))
+    command = [Path(sys.executable).parent / "serve", "deploy", "--address", nodes.dashboard, str(file)]
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    began, address = time.monotonic(), f"http://127.0.0.1:{document['http_options']['port']}"
+    picture = next((work / "phantom" / "images").iterdir()).read_bytes()
+    answer = ask(address, picture, 0)
+    health = httpx.get(f"{address}/healthz", timeout=10).json()
+    serve.shutdown()
+    return {"answered": answer["text"] is not None, "health": health, "ready_s": time.monotonic() - began}
 
 
 def client(address: str, picture: bytes, number: int, requests: int) -> list[dict[str, Any]]:
@@ -263,10 +288,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def scaling(work: Path) -> dict[str, Any]:
-    raise NotImplementedError
 
 
 if __name__ == "__main__":

@@ -29,17 +29,19 @@ class Nodes:
         store_bytes: of each node's object store.
         cpu_share: cores that a node may use, all its processes together; None: as much as there is. Needs a writable
             :data:`CGROUPS`.
+        dashboard: with the job server, whose address is then ``dashboard``.
     """
 
-    def __init__(self, store_bytes: int = 100_000_000, cpu_share: float | None = None) -> None:
+    def __init__(self, store_bytes: int = 100_000_000, cpu_share: float | None = None, dashboard: bool = False) -> None:
         import ray
         from ray.cluster_utils import Cluster
 
         self.store_bytes, self.cpu_share = store_bytes, cpu_share
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": store_bytes}
+        head = {"num_cpus": 0, "include_dashboard": dashboard, "object_store_memory": store_bytes}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._nodes: dict[str, Any] = {}
         self.context = ray.init(address=self._cluster.address, log_to_driver=False, logging_level="error")
+        self.dashboard = f"http://{self.context.dashboard_url}" if dashboard else ""
         self.head_id = ray.get_runtime_context().get_node_id()
 
     def __enter__(self) -> Nodes:

@@ -3,8 +3,9 @@
 On phantom radiographs with the demo's recipe, all real training runs:
 
 1. a grid in full: every combination, all its steps. Its best trial is the rival.
-2. the same grid with successive halving: how many of the grid's steps it takes, how far its best is from the rival.
-3. an Optuna search with successive halving, within the steps of eight full runs; its best and the untuned recipe are
+2. the same grid with successive halving in rounds: how many of the grid's steps it takes,
+   how far its best is from the rival.
+3. an Optuna search with the same, within the steps of eight full runs; its best and the untuned recipe are
    trained again with other seeds and asked the same held-out test questions.
 
 Each part is kept in ``--work`` and goes on there when it is run again.
@@ -22,14 +23,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 SPACE = {
-    "schedule.easy": {"values": [0.1, 0.5]},
+    "schedule.hard": {"values": [0.0, 0.3]},
     "loss.localization": {"values": [0.1, 1.0]},
     "optim.lr": {"values": [3.0e-4, 3.0e-3]},
 }
 FREE = {
-    "schedule.easy": {"low": 0.02, "high": 0.6},
+    "schedule.easy": {"low": 0.05, "high": 0.5},
+    "schedule.hard": {"low": 0.0, "high": 0.3},
     "loss.localization": {"low": 0.1, "high": 3.0, "log": True},
-    "optim.lr": {"low": 1.0e-3, "high": 1.0e-2, "log": True},
+    "optim.lr": {"low": 1.0e-3, "high": 6.0e-3, "log": True},
 }
 WITHIN = 0.01
 """One point of accuracy."""
@@ -39,11 +41,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=480)
     parser.add_argument("--data", default=None, help="a built dataset to use instead of making one")
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--questions", type=int, default=96, help="held-out questions of a measurement in a trial")
     parser.add_argument("--test-questions", type=int, default=300)
     parser.add_argument("--concurrent", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--parts", nargs="*", default=["grid", "halving", "found"])
     parser.add_argument("--work", type=Path, default=Path("bench-tune"))
@@ -119,12 +122,26 @@ def grid(data: str, arguments: argparse.Namespace) -> dict:
 
 
 def halving(data: str, arguments: argparse.Namespace) -> dict:
-    return search(data, "halving", arguments, search="grid", space=SPACE)
+    return search(
+        data,
+        "halving",
+        arguments,
+        search="grid",
+        space=SPACE,
+        stopping="halving",
+        grace_steps=max(1, arguments.steps // 8),
+    )
+
+
+def rounds(steps: int) -> dict:
+    """Successive halving in rounds, from an eighth of the steps on."""
+    return {"stopping": "halving", "grace_steps": max(1, steps // 8)}
 
 
 def found(data: str, arguments: argparse.Namespace) -> dict:
     compare = {"seeds": arguments.seeds, "questions": arguments.test_questions}
-    return search(data, "found", arguments, search="optuna", space=FREE, trials=8, compare=compare)
+    return search(data, "found", arguments, search="optuna", space=FREE, trials=arguments.trials, compare=compare,
+                  **rounds(arguments.steps))  # fmt: skip
 
 
 PARTS = {"grid": grid, "halving": halving, "found": found}

@@ -7,58 +7,19 @@ import importlib.metadata
 import json
 import logging
 import os
-import platform
 import shutil
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from medclm import doctor_nodes, storage
+from medclm.doctor_packages import OPTIONAL, VERSIONED, Check, extra, package, python
 from medclm.errors import MedclmError
 from medclm.nodes import NodeReport
 
 if TYPE_CHECKING:
     from medclm.raycluster import Cluster
-
-VERSIONED = ("ray", "torch", "transformers", "peft", "monai", "pyarrow", "pydicom")
-"""Packages whose version is checked against the range in medclm's own metadata."""
-OPTIONAL = {
-    "s3fs": ("s3:// addresses", "pip install 'medclm[s3]'"),
-    "vllm": ("fast rewording of answers and rationales", "pip install vllm"),
-    "totalsegmentator": ("117 CT and 50 MR organ classes", "pip install totalsegmentator"),
-    "torchxrayvision": ("14 chest structures on radiographs", "pip install torchxrayvision"),
-    "cxas": ("159 chest structures on radiographs", "pip install cxas"),
-}
-"""Optional package: what it is for, and the command that installs it."""
-WEIGHTS = {
-    "totalsegmentator": (
-        "TOTALSEG_HOME_DIR",
-        ".totalsegmentator",
-        "nnunet/results",
-        "totalseg_download_weights -t total",
-    ),
-    "torchxrayvision": (
-        None,
-        ".torchxrayvision",
-        "models_data",
-        "run torchxrayvision.baseline_models.chestx_det.PSPNet()",
-    ),
-    "cxas": ("CXAS_PATH", "", ".cxas/weights", "run cxas once on a machine with network"),
-}
-"""Package: variable with its home folder, that folder below ~, the weights in it, and how they get there."""
-
-Status = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding. ``warn``: medclm works, with less; ``fail``: something that was asked for will not work."""
-
-    name: str
-    status: Status
-    detail: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,10 +38,10 @@ def diagnose(address: str | None = None, storage: str | None = None) -> Diagnosi
             by a job. None: the cluster that RAY_ADDRESS names.
         storage: a directory or URL to write to, also by every node; the working directory, here alone, when None.
     """
-    checks = [_python(), *(_package(name) for name in VERSIONED)]
+    checks = [python(), *(package(name) for name in VERSIONED)]
     found, nodes = _ray(address, storage)
     checks += [_cpu(), _gpu(), _shared_memory(), *found, _storage(storage or os.getcwd()), _shipped_weights()]
-    checks += [_extra(name) for name in OPTIONAL]
+    checks += [extra(name) for name in OPTIONAL]
     return Diagnosis(checks, nodes)
 
 
@@ -114,46 +75,6 @@ def render(found: Diagnosis, width: int = 80) -> None:
     Console(width=width).print(table)
     if found.nodes:
         doctor_nodes.render(found.nodes, width)
-
-
-def _requirements() -> dict[str, Any]:
-    """Package name to its Requirement, from medclm's installed metadata (extras left out); empty without an install."""
-    from packaging.requirements import Requirement
-
-    try:
-        texts = importlib.metadata.requires("medclm") or []
-    except importlib.metadata.PackageNotFoundError:
-        return {}
-    parsed = [Requirement(text) for text in texts]
-    return {item.name.lower(): item for item in parsed if item.marker is None or "extra" not in str(item.marker)}
-
-
-def _python() -> Check:
-    from packaging.specifiers import SpecifierSet
-
-    try:
-        wanted = importlib.metadata.metadata("medclm")["Requires-Python"]
-    except importlib.metadata.PackageNotFoundError:
-        return Check(
-            "medclm", "warn", "not installed, runs from its folder: versions are not checked", "pip install -e ."
-        )
-    version = platform.python_version()
-    good = SpecifierSet(wanted).contains(version)
-    detail = f"{version} (wanted {wanted}), medclm {importlib.metadata.version('medclm')}"
-    return Check("python", "ok" if good else "fail", detail, "" if good else "install Python 3.11 or newer")
-
-
-def _package(name: str) -> Check:
-    wanted = _requirements().get(name)
-    try:
-        version = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return Check(name, "fail", "not installed", f"pip install {name}")
-    if wanted is None:
-        return Check(name, "ok", version)
-    good = wanted.specifier.contains(version, prereleases=True)
-    remedy = "" if good else f"pip install '{name}{wanted.specifier}'"
-    return Check(name, "ok" if good else "fail", f"{version} (wanted {wanted.specifier or 'any'})", remedy)
 
 
 def _cpu() -> Check:
@@ -291,24 +212,3 @@ def _shipped_weights() -> Check:
                 "shipped weights", "fail", f"{weights} is not the file that was shipped", "install medclm again"
             )
     return Check("shipped weights", "ok", ", ".join(f"unet:{name}" for name in SHIPPED))
-
-
-def _extra(name: str) -> Check:
-    purpose, install = OPTIONAL[name]
-    try:
-        version = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return Check(name, "warn", f"optional, not installed: {purpose}", install)
-    if name in WEIGHTS and not _has_files(folder := _weights_folder(name)):
-        return Check(name, "warn", f"{version}, weights missing: {folder}", WEIGHTS[name][3])
-    return Check(name, "ok", f"{version}: {purpose}")
-
-
-def _weights_folder(name: str) -> Path:
-    variable, home, below, _ = WEIGHTS[name]
-    named = os.environ.get(variable) if variable else None
-    return Path(named) / below if named else Path.home() / home / below
-
-
-def _has_files(folder: Path) -> bool:
-    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*"))

@@ -6,15 +6,11 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from medclm.doctor_packages import Check
 from medclm.errors import MedclmError
 from medclm.nodes import SHARED_MEMORY_SHARE, SKEW_LIMIT_S, VERSIONS, NodeReport
-
-if TYPE_CHECKING:
-    from medclm.doctor import Check
 
 
 def fetch(address: str, storage: str | None) -> list[NodeReport]:
@@ -51,8 +47,6 @@ def parse(log: str) -> list[NodeReport]:
 
 def judge(reports: list[NodeReport], storage: str | None) -> list[Check]:
     """What is right and wrong with the nodes together; the first report is the one that others are compared with."""
-    from medclm.doctor import Check
-
     cpus, gpus = sum(report.cpus for report in reports), sum(report.gpus for report in reports)
     checks = [Check("nodes", "ok", f"{len(reports)}, {cpus:g} CPUs and {gpus:g} GPUs declared")]
     silent = {report.host: report.storage_fault for report in reports if not report.versions}
@@ -103,8 +97,6 @@ def _versions_of(reports: list[NodeReport]) -> Callable[[NodeReport], str]:
 def _found(name: str, reports: list[NodeReport], fault: Callable[[NodeReport], str], remedy: str,
            status: str = "fail") -> Check:  # fmt: skip
     """One check over all nodes: the faults by host, or that there are none."""
-    from medclm.doctor import Check
-
     faults = {f"{report.host} ({report.node_id[:6]})": fault(report) for report in reports}
     faults = {host: text for host, text in faults.items() if text}
     if faults:
@@ -115,10 +107,6 @@ def _found(name: str, reports: list[NodeReport], fault: Callable[[NodeReport], s
 
 def _listed(faults: dict[str, str]) -> str:
     return "\n".join(f"{host}: {text}" for host, text in faults.items())
-
-
-def as_json(reports: list[NodeReport]) -> list[dict]:
-    return [asdict(report) for report in reports]
 
 
 def render(reports: list[NodeReport], width: int = 80) -> None:

@@ -22,7 +22,8 @@ def ray_session(quiet: bool = True) -> Iterator[None]:
     """Ray, connected. A Ray that was already up is left as it is; one that this call started is stopped at the end.
 
     ``RAY_ADDRESS`` (set inside ``ray job submit``; ``auto``: the one on this machine) names the cluster; without it a
-    local Ray starts, with at least :data:`LOCAL_CPUS` logical CPUs, also beside one that is up already. ``quiet`` keeps Ray's own log lines in its log files.
+    local Ray starts, with at least :data:`LOCAL_CPUS` logical CPUs, also beside one that is up already. ``quiet`` keeps
+    Ray's own log lines in its log files.
     """
     import ray
 

@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def weight(item: pytest.Item) -> int:
         names = getattr(item, "fixturenames", ())
-        return 2 if "head" in names else int("ray_cluster" in names)
+        return 2 if {"head", "nodes"} & set(names) else int("ray_cluster" in names)
 
     items.sort(key=weight)
 

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from medclm import doctor, raycluster
+from medclm import doctor, doctor_packages, raycluster
 from medclm.data.segmenters import unet
 
 
@@ -48,21 +48,21 @@ def test_storage_in_an_object_store_and_on_a_place_that_refuses(tmp_path):
 def test_version_outside_the_range_fails(monkeypatch):
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.61.0" if name == "ray" else real(name))
-    check = doctor._package("ray")
+    check = doctor_packages.package("ray")
     assert (check.status, "2.61.0" in check.detail, ">=2.60" in check.remedy) == ("fail", True, True)
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.60.5" if name == "ray" else real(name))
-    assert doctor._package("ray").status == "ok"
+    assert doctor_packages.package("ray").status == "ok"
 
 
 def test_optional_package_with_and_without_weights(monkeypatch, tmp_path):
-    assert doctor._extra("cxas").status == "warn"
+    assert doctor_packages.extra("cxas").status == "warn"
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
     monkeypatch.setenv("CXAS_PATH", str(tmp_path))
-    check = doctor._extra("cxas")
+    check = doctor_packages.extra("cxas")
     assert (check.status, str(tmp_path / ".cxas/weights") in check.detail) == ("warn", True)
     (tmp_path / ".cxas/weights").mkdir(parents=True)
     (tmp_path / ".cxas/weights/net.pth").write_bytes(b"1")
-    assert doctor._extra("cxas").status == "ok"
+    assert doctor_packages.extra("cxas").status == "ok"
 
 
 def test_shipped_weights_are_hashed(monkeypatch, tmp_path):

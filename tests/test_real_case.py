@@ -112,7 +112,7 @@ def test_no_header_text_leaves_the_files(records):
 def test_a_model_trained_on_it_answers_through_the_server(built, lidc, tmp_path):
     """Thirty steps on answers teach little more than to answer: the whole way to a served answer is what is tried."""
     settings = {"steps": 30, "batch_size": 8, "optim": {"lr": 3e-3}, "schedule": {"name": "hard-only"}}
-    config = TrainConfig.model_validate({**settings, "model": {"freeze_vision": True}, "evaluate_limit": 4})
+    config = TrainConfig.model_validate({**settings, "model": {"finetune": "frozen-vision"}, "evaluate_limit": 4})
     model = launch.train(built, str(tmp_path / "run"), config).model_dir
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -170,7 +170,7 @@ def test_a_data_build_as_a_job_of_two_nodes(head, token, tmp_path):
     (tmp_path / "empty").mkdir()
     images, masks = f"{tmp_path}/phantom/images", f"masks:{tmp_path}/phantom/masks"
     command = ["data", "build", "--images", images, "--annotations", f"{tmp_path}/phantom/annotations.json"]
-    command += ["--segmenter", masks, "--out", f"{tmp_path}/built"]
+    command += ["--segmenter", masks, "--out", f"{tmp_path}/built", "num_gpus=0"]
     result = submit.submit(command, head, root=tmp_path / "empty", say=print)
     assert result.exit_code == 0
     assert shards.read_manifest(f"{tmp_path}/built")["rows"] == 6
@@ -180,6 +180,7 @@ def test_doctor_asks_every_node(head, token, tmp_path):
     """The second node's declared GPU is not there; all else is one machine's, so it is equal on both."""
     found = doctor.diagnose(head, str(tmp_path))
     checks = {check.name: check for check in found.checks}
+    assert "nodes" in checks, checks["ray cluster"]
     assert [(node.cpus, node.gpus) for node in found.nodes] == [(4, 0), (1, 1)]
     assert all(node.versions == found.nodes[0].versions for node in found.nodes)
     assert all(abs(node.skew_s) <= node.skew_error_s + 0.05 for node in found.nodes)

@@ -29,7 +29,8 @@ def evaluate(
     seed: int = 0,
     mode: Mode = Mode.reason,
     controls: Annotated[
-        str, typer.Option(help="all, none, or some of majority,blank,shuffled,text_only,mask.")
+        str,
+        typer.Option(help="all, none, or of majority, blank, shuffled, text_only and mask those wanted, with commas."),
     ] = "all",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, at most.")] = 256,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions generated together.")] = 16,

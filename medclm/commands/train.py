@@ -47,7 +47,8 @@ def tune(
     settings = configs.load(configs.TuneConfig, config, overrides or ())
     with terminal.progress("tune", quiet=json) as report:
         result = run(data, str(out), settings, progress=report, resume=resume)
-    finish(result.summary(), json, f"Schedule: {result.schedule_yaml}", f"medclm train --config {result.schedule_yaml}")
+    shown = result.summary() if json else result.lines()
+    finish(shown, json, f"Schedule: {result.schedule_yaml}", f"medclm train --config {result.schedule_yaml}")
 
 
 def export(
@@ -75,3 +76,24 @@ def pretrain_vision(
     with terminal.progress("pretrain vision", quiet=json) as report:
         facts = pretrain(out, images, steps, seed, report)
     finish(facts, json, f"Written {out}.safetensors", "")
+
+
+def ablate(
+    out: Out = Path("ablation-out"),
+    overrides: Overrides = None,
+    config: Config = None,
+    json: Json = False,
+) -> None:
+    """What each part of the method buys: arms with equal steps and data, several seeds, one held-out set.
+
+    Run again after an interruption, it goes on.
+    """
+    from medclm import config as configs
+    from medclm.train.ablation import ablate as run
+
+    settings = configs.load(configs.AblationConfig, config, overrides or ())
+    with terminal.progress("ablate", quiet=json) as report:
+        document = run(out, settings, progress=report)
+    rows = {row["name"]: f"{100 * row['accuracy']['value']:.1f} %" for row in document["arms"]}
+    summary = {"report": str(out / "report.html"), **rows, **({"verdict": document["verdict"]} if json else {})}
+    finish(summary, json, "Accuracy by arm", "")

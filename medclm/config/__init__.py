@@ -4,6 +4,7 @@ Unknown keys are errors that suggest the right one. Config stops at the door: th
 launcher and the app unpack it, everything else takes named parameters.
 """
 
+from medclm.config.ablation import AblationConfig, ArmConfig, PhantomConfig
 from medclm.config.build import BuildConfig
 from medclm.config.load import keys, load
 from medclm.config.serve import ServeConfig
@@ -19,12 +20,15 @@ from medclm.config.train import (
 from medclm.config.tune import Choice, TuneConfig
 
 __all__ = [
+    "AblationConfig",
+    "ArmConfig",
     "BuildConfig",
     "Choice",
     "LossConfig",
     "ModelConfig",
     "OptimConfig",
     "ParallelConfig",
+    "PhantomConfig",
     "ScheduleConfig",
     "ServeConfig",
     "TinyConfig",

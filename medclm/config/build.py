@@ -55,7 +55,11 @@ class BuildConfig(Config):
     shard_rows: int = Field(256, ge=1)
     batch_size: int = Field(8, ge=1)
     """Images a segmenter call sees."""
+    layout: Literal["auto", "together", "apart"] = "auto"
+    """``together``: each actor decodes, segments and annotates, and pixels stay in it. ``apart``: a stage each, so that
+    others feed the segmenters. ``auto``: apart where the segmenters have GPUs."""
     segmenter_actors: int = Field(1, ge=1)
+    """Actors that hold a segmenter; ``together`` there are as many as both numbers say."""
     annotator_actors: int = Field(1, ge=1)
     num_gpus: float | None = None
     """GPUs a segmenter actor reserves; 1 where the cluster has any and this is not set."""

@@ -33,9 +33,10 @@ class ModelConfig(Config):
 
     base: str = "tiny"
     """``tiny`` (a small SmolVLM made from config, tokenizer made from the data), a local path or a hub name."""
-    finetune: Literal["lora", "full"] = "full"
-    freeze_vision: bool = False
-    """Leave the vision tower as the base has it."""
+    finetune: Literal["full", "frozen-vision", "projector", "lora", "lora-projector"] = "full"
+    """What is trained. ``full``: everything. ``frozen-vision``: all but the vision tower. ``projector``: only what
+    joins the tower to the language model. ``lora``: adapters on the family's modules. ``lora-projector``: adapters on
+    the language model, and the projector whole."""
     lora_rank: int = Field(16, ge=1)
     lora_alpha: int = Field(32, ge=1)
     lora_dropout: float = Field(0.0, ge=0, lt=1)

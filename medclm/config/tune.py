@@ -45,7 +45,8 @@ class TuneConfig(Config):
 
     train: TrainConfig = TrainConfig()
     space: dict[str, Choice] = {
-        "schedule.easy": Choice(low=0.0, high=0.6),
+        "schedule.threshold": Choice(low=0.02, high=0.3, log=True),
+        "schedule.longest": Choice(low=0.15, high=0.5),
         "schedule.hard": Choice(low=0.0, high=0.6),
         "loss.localization": Choice(low=0.03, high=3.0, log=True),
     }
@@ -55,8 +56,10 @@ class TuneConfig(Config):
     """How many; the population of ``pbt``. A grid has as many as it has. More of them continue a finished search."""
     concurrent: int = Field(1, ge=1)
     """Trials side by side, as far as the cluster has room. ``pbt`` runs its whole population."""
-    stopping: Literal["asha", "none"] = "asha"
-    """Whether bad trials are stopped early. ``pbt`` stops none."""
+    stopping: Literal["asha", "halving", "none"] = "asha"
+    """How bad trials are stopped early. ``asha``: each is judged when it reaches a rung, against those that came before
+    it. ``halving``: in rounds; all wait at a rung, the best go on from their checkpoints: fewer steps, and the same
+    result in any order, but workers start anew each round. ``pbt`` stops none."""
     grace_steps: int = Field(100, ge=1)
     """Steps before a trial can be stopped: the first of the rungs, each ``reduction_factor`` times the one before."""
     reduction_factor: int = Field(2, ge=2)

@@ -11,7 +11,8 @@ import numpy as np
 from medclm import storage
 from medclm.data import nrrd_file
 from medclm.data.grid import Grid
-from medclm.data.volume_files import inflated, read_volume
+from medclm.data.volume_files import damaged, inflated, read_volume
+from medclm.data.volumes import Volume
 from medclm.errors import MedclmError
 
 EXTENSION_BYTES = 1 << 20
@@ -33,15 +34,28 @@ class LabelFile:
     names: dict[int, str]
 
 
-def read_labels(uri: str) -> LabelFile:
-    """A label volume. Names are 3D Slicer's (NRRD) or TotalSegmentator's (a NIfTI header extension).
+def read_labels(uri: str) -> list[LabelFile]:
+    """The label volumes of a file: one, or, from 3D Slicer (NRRD), one a layer where segments overlap.
+
+    Names are 3D Slicer's or TotalSegmentator's (a NIfTI header extension).
 
     Raises:
         MedclmError: the file is missing or damaged, is no volume, or has values that are no labels.
     """
     data = storage.read_bytes(uri)
-    volume = read_volume(data, uri)
-    names = {"nrrd": nrrd_file.segments, "nifti": _nifti_names}.get(volume.file_format, lambda data: {})(data)
+    count = 1
+    if data[:4] == b"NRRD":
+        with damaged(uri):
+            count = nrrd_file.layer_count(data)
+    if count == 1:
+        volume = read_volume(data, uri)
+        names = {"nrrd": nrrd_file.segments, "nifti": _nifti_names}.get(volume.file_format, lambda data: {})(data)
+        return [_labels(volume, names, uri)]
+    layers = range(count)
+    return [_labels(read_volume(data, uri, layer=n), nrrd_file.segments(data, n), uri) for n in layers]
+
+
+def _labels(volume: Volume, names: dict[int, str], uri: str) -> LabelFile:
     stored = volume.stored if (volume.slope, volume.intercept) == (1.0, 0.0) else volume.values
     if not 0 <= float(stored.min()) <= float(stored.max()) < 2**31 or (stored != np.floor(stored)).any():
         raise MedclmError(

@@ -3,9 +3,11 @@
 ::
 
     plan ─> decode (tasks) ─> Segment (actors, GPU) ─> Annotate (actors) ─> shard_rows rows a block ─> publish (tasks)
+    plan ─> Together (actors: decode, Segment, Annotate) ─────> shard_rows rows a block ─> publish (tasks)
 
-Every planned image ends as exactly one row: good, or set aside with a reason. Order is kept, so a shard's content is a
-function of its index alone; shards that have a receipt are skipped when a build is run again.
+Which of the two, :func:`_is_together` says (decision 0006). Every planned image ends as exactly one row: good, or set
+aside with a reason. Order is kept, so a shard's content is a function of its index alone; shards that have a receipt
+are skipped when a build is run again.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from medclm.data.rejects import Reject
 from medclm.data.rewrite.config import RewordConfig
 from medclm.data.rewrite.stage import Reword
 from medclm.data.segmenters import check_segmenter
-from medclm.data.stages import Segment, decode, publish
+from medclm.data.stages import Segment, Together, decode, publish
 from medclm.errors import MedclmError, UsageError
 
 if TYPE_CHECKING:
@@ -152,20 +154,17 @@ def _stages(config: BuildConfig, table: pa.Table, annotating: dict[str, Any]) ->
     gpus = config.num_gpus if config.num_gpus is not None else float(session.has_gpus())
     _check_room(resources, config, gpus)
     block = config.batch_size * max(BLOCK_BATCHES, len(table) // (MOST_BLOCKS * config.batch_size))
-    read = partial(decode, window=config.window, keep_text=_keeps_text(config))
     batches: dict[str, Any] = {"batch_size": config.batch_size, "batch_format": "pyarrow"}
     rows: Dataset = ray.data.from_arrow([table.slice(at, block) for at in range(0, len(table), block)])
-    decoders = ray.data.TaskPoolStrategy(size=_decoders(resources, config, gpus))
-    rows = rows.map_batches(read, compute=decoders, memory=DECODE_MEMORY, **batches)
-    rows = rows.map_batches(
-        Segment,
-        fn_constructor_kwargs={"spec": config.segmenter, "cache": config.mask_cache},
-        compute=ray.data.ActorPoolStrategy(size=config.segmenter_actors),
-        num_gpus=gpus or None,
-        **batches,
-    )
-    annotators = ray.data.ActorPoolStrategy(size=config.annotator_actors)
-    rows = rows.map_batches(Annotate, fn_constructor_kwargs=annotating, compute=annotators, **batches)
+    if _is_together(config, gpus):
+        rows = rows.map_batches(
+            Together,
+            fn_constructor_kwargs={"stages": _makers(config, annotating)},
+            compute=ray.data.ActorPoolStrategy(size=config.segmenter_actors + config.annotator_actors),
+            **batches,
+        )
+    else:
+        rows = _apart(rows, config, annotating, resources, gpus)
     if config.reword.engine != "none":
         rows = rows.map_batches(
             Reword,
@@ -179,6 +178,38 @@ def _stages(config: BuildConfig, table: pa.Table, annotating: dict[str, Any]) ->
     rows = rows.map_batches(write, batch_size=config.shard_rows, batch_format="pyarrow")
     # Fused into `write` (decision 0005): its batches are then exactly one shard's rows.
     return rows.repartition(target_num_rows_per_block=config.shard_rows, strict=True)
+
+
+def _apart(
+    rows: Dataset, config: BuildConfig, annotating: dict[str, Any], resources: dict[str, float], gpus: float
+) -> Dataset:
+    """Decoding, segmenting and annotating as a stage each, so that a GPU waits for none of the others."""
+    import ray
+
+    batches: dict[str, Any] = {"batch_size": config.batch_size, "batch_format": "pyarrow"}
+    read, segment, annotate = _makers(config, annotating)
+    decoders = ray.data.TaskPoolStrategy(size=_decoders(resources, config, gpus))
+    rows = rows.map_batches(read(), compute=decoders, memory=DECODE_MEMORY, **batches)
+    segmenters = ray.data.ActorPoolStrategy(size=config.segmenter_actors)
+    rows = rows.map_batches(
+        Segment, fn_constructor_kwargs=segment.keywords, compute=segmenters, num_gpus=gpus or None, **batches
+    )
+    annotators = ray.data.ActorPoolStrategy(size=config.annotator_actors)
+    return rows.map_batches(Annotate, fn_constructor_kwargs=annotate.keywords, compute=annotators, **batches)
+
+
+def _makers(config: BuildConfig, annotating: dict[str, Any]) -> tuple[partial, partial, partial]:
+    """What makes the stages from a planned row to a finished one, in the process that is to run them."""
+    return (
+        partial(partial, decode, window=config.window, keep_text=_keeps_text(config)),
+        partial(Segment, spec=config.segmenter, cache=config.mask_cache),
+        partial(Annotate, **annotating),
+    )
+
+
+def _is_together(config: BuildConfig, gpus: float) -> bool:
+    """Whether one actor does all of a row: unless the segmenters have GPUs, which others should keep busy."""
+    return config.layout == "together" or (config.layout == "auto" and not gpus)
 
 
 def plan_table(plan: Plan, rows: list[int]) -> pa.Table:
@@ -211,11 +242,12 @@ def _reword_cpus(config: RewordConfig) -> int:
 
 def _check_room(resources: dict[str, float], config: BuildConfig, gpus: float) -> None:
     """A cluster too small for the actors would wait for ever."""
-    needed = config.annotator_actors + _reword_cpus(config.reword) + 2 + (config.segmenter_actors if not gpus else 0)
+    needed = config.annotator_actors + _reword_cpus(config.reword) + 1 + (config.segmenter_actors if not gpus else 0)
+    needed += not _is_together(config, gpus)
     if resources.get("CPU", 0) < needed:
         raise UsageError(
             "the cluster has too few CPUs for this build",
-            expected=f"{needed} (one an actor, one to decode, one to write)",
+            expected=f"{needed} (one an actor, one to write, and one to decode where that is a stage)",
             got=resources.get("CPU", 0),
             remedy="lower segmenter_actors or annotator_actors",
         )

@@ -22,7 +22,7 @@ from medclm.errors import MedclmError, UsageError
 
 NOT_CONTENT = {
     "out", "images", "mask_cache", "batch_size", "segmenter_actors", "annotator_actors", "num_gpus", "max_failed_share",
-    "annotations", "id_key_file",
+    "annotations", "id_key_file", "layout",
 }  # fmt: skip
 """Config keys that do not change what a build writes, or whose effect shows in the planned rows."""
 

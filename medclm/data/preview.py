@@ -17,7 +17,8 @@ from medclm import storage
 from medclm.data import boxes
 from medclm.data.anatomy import finding_text, organ_text, organs
 from medclm.data.knowledge import knowledge_base
-from medclm.data.records import BoxXyxy, Finding, Image, Question, Record, from_table
+from medclm.data.record_table import from_table
+from medclm.data.records import BoxXyxy, Finding, Image, Question, Record
 from medclm.data.shards import shard_files
 from medclm.errors import MedclmError, UsageError
 

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from medclm import storage
@@ -149,8 +149,15 @@ def _replaced(value: str, known: dict[str, str], stands_alone: Callable[[str], b
     if not known:
         return value
     raws = sorted(known, key=lambda raw: (-len(raw), raw))
-    parts = [rf"(?<![^\W_])({re.escape(r)})(?![^\W_])" if stands_alone(r) else f"({re.escape(r)})" for r in raws]
-    return re.sub("|".join(parts), lambda found: known[raws[(found.lastindex or 1) - 1]], value, flags=re.IGNORECASE)
+    pattern = _pattern(tuple((raw, stands_alone(raw)) for raw in raws))
+    return pattern.sub(lambda found: known[raws[(found.lastindex or 1) - 1]], value)
+
+
+@lru_cache(maxsize=64)
+def _pattern(raws: tuple[tuple[str, bool], ...]) -> re.Pattern[str]:
+    """Finds each raw id as a group of its own; those that stand alone, only as words. A record's texts share it."""
+    parts = [rf"(?<![^\W_])({re.escape(r)})(?![^\W_])" if alone else f"({re.escape(r)})" for r, alone in raws]
+    return re.compile("|".join(parts), re.IGNORECASE)
 
 
 @cache
@@ -164,6 +171,7 @@ def _vocabulary() -> frozenset[str]:
     return frozenset(re.findall(r"[a-z]+", " ".join([*terms, more]).lower()))
 
 
+@lru_cache(maxsize=1024)
 def _is_telling(raw: str) -> bool:
     """Whether the id would give anything away in a text, where it is one word among others."""
     is_anatomy = raw.replace("_", "").isalpha() and set(raw.lower().split("_")) <= _vocabulary()

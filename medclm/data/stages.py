@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,10 @@ from medclm.data.images import encode_png
 from medclm.data.records import Record
 from medclm.data.rejects import RejectReason
 from medclm.data.segmenters import SegmenterInput, make_segmenter
+from medclm.data.settle import settle
 from medclm.errors import MedclmError
+
+Stage = Callable[[pa.Table], pa.Table | Batch]
 
 
 def decode(table: pa.Table, window: str, keep_text: bool = False) -> Batch:
@@ -102,6 +106,21 @@ class Segment:
                 return [(reason, str(error))]
         half = len(inputs) // 2
         return [*self._masks(inputs[:half]), *self._masks(inputs[half:])]
+
+
+class Together:
+    """Actor: several stages in one process, so that pixels never leave it. A batch goes through all of them."""
+
+    def __init__(self, stages: Sequence[Callable[[], Stage]]) -> None:
+        """``stages``: makes each of them, in their order."""
+        self.stages = [make() for make in stages]
+        settle()
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        for stage in self.stages:
+            done = stage(table)
+            table = done if isinstance(done, pa.Table) else pa.table(done)
+        return table
 
 
 def _reason(error: Exception) -> RejectReason:

@@ -31,7 +31,7 @@ def is_volume(data: bytes) -> bool:
     return _kind(data) != ""
 
 
-def read_volume(data: bytes, where: str, beside: bool = False) -> Volume:
+def read_volume(data: bytes, where: str, beside: bool = False, layer: int | None = None) -> Volume:
     """The volume in one file.
 
     Args:
@@ -39,15 +39,18 @@ def read_volume(data: bytes, where: str, beside: bool = False) -> Volume:
         where: its address.
         beside: whether ``where`` is a place that may be read: a header alone (.mhd, .nhdr) names a file beside it that
             has the voxels. Never for bytes that a stranger sent.
+        layer: of an NRRD file with several layers of labels, from 0.
 
     Raises:
         MedclmError: the file is damaged, too large, or no volume of three axes with one number a voxel.
     """
     kind = _kind(data)
     module = _format(kind, data, where)
-    with _damaged(where):
+    with damaged(where):
         grid = _checked(module.grid(data), where)
-        array, slope, intercept = module.voxels(data, where, beside)
+        array, slope, intercept = (
+            module.voxels(data, where, beside) if layer is None else (module.layer(data, layer), 1.0, 0.0)
+        )
         if array.dtype.kind not in "uif":
             raise not_one_volume(f"voxels of {array.dtype}")
         stored = np.ascontiguousarray(array.transpose(2, 1, 0))
@@ -72,7 +75,7 @@ def read_grid(uri: str) -> Grid:
     kind = _kind(head)
     if kind == "nrrd" and b"\n\n" not in head.replace(b"\r", b"") and len(head) == HEAD_BYTES:
         head = storage.read_bytes(uri)
-    with _damaged(uri):
+    with damaged(uri):
         return _checked(_format(kind, head, uri).grid(head), uri)
 
 
@@ -127,7 +130,7 @@ def inflated(data: bytes, length: int, whole: bool = False) -> bytes:
 
 
 @contextmanager
-def _damaged(where: str) -> Iterator[None]:
+def damaged(where: str) -> Iterator[None]:
     """Turn what the libraries raise over broken files into the error a user sees; our own errors get their place."""
     import nrrd
     from nibabel.filebasedimages import ImageFileError

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from medclm.eval.asks import Key, Plan, Window, make_windows
@@ -52,10 +52,10 @@ def answer_all(
     """
     windows = make_windows(plan, decoding["batch_size"])
     store = Answers(out, {"source": source.identity, **decoding}) if source.identity is not None else None
-    todo = _Todo(windows, [store.load(window) if store else {} for window in windows])
+    todo = _Todo(windows, store.load() if store else {})
     began = time.perf_counter()
-    if todo.places:
-        source.answer(todo.asking(), lambda number, replies: todo.take(number, replies, store, progress))
+    if todo.asking:
+        source.answer(todo.asking, lambda number, replies: todo.take(number, replies, store, progress))
     seconds = time.perf_counter() - began
     if store:
         store.finish(windows)
@@ -65,33 +65,26 @@ def answer_all(
     return Answered(replies, total - todo.kept, todo.kept, len(plan.wanted) - total, seconds)
 
 
-@dataclass
 class _Todo:
-    """Windows with the replies that are known, and those still to come."""
+    """What is still to ask, and every reply that is there.
 
-    windows: Sequence[Window]
-    known: Sequence[dict[int, Reply]]
-    found: list[list[Reply]] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    Attributes:
+        found: replies by the name of their ask.
+        asking: windows without what is known.
+    """
 
-    def __post_init__(self) -> None:
-        self.found = [[replies[n] for n in sorted(replies)] for replies in self.known]
-        sizes = zip(self.windows, self.known, strict=True)
-        self.places = [place for place, (window, replies) in enumerate(sizes) if len(replies) < len(window.asks)]
-        self.kept = self.done = sum(map(len, self.known))
-        self.total = sum(len(window.asks) for window in self.windows)
+    def __init__(self, windows: Sequence[Window], known: dict[str, Reply]) -> None:
+        self.found = dict(known)
+        self.asking = [left for window in windows if (left := remaining(window, known)).asks]
+        self.total = sum(len(window.asks) for window in windows)
+        self.kept = self.done = self.total - sum(len(window.asks) for window in self.asking)
 
-    def asking(self) -> list[Window]:
-        """The windows to ask, without what is known."""
-        return [remaining(self.windows[place], self.known[place]) for place in self.places]
-
-    def take(self, number: int, replies: list[Reply], store: Answers | None, progress: Callable | None) -> None:
-        """Replies of the ``number``-th window of :meth:`asking`."""
-        place = self.places[number]
-        fresh, known, window = iter(replies), self.known[place], self.windows[place]
-        self.found[place] = [known[n] if n in known else next(fresh) for n in range(len(window.asks))]
+    def take(self, number: int, replies: list[Reply], store: Answers | None, progress: Progress | None) -> None:
+        """Replies to the ``number``-th window of ``asking``."""
+        window = self.asking[number]
+        self.found |= dict(zip(window.names, replies, strict=True))
         if store:
-            store.keep(window, self.found[place])
+            store.keep(window, replies)
         self.done += len(replies)
         if progress:
             progress(self.done, self.total, "questions and controls")

@@ -71,11 +71,16 @@ class Ask:
 
 @dataclass(frozen=True)
 class Window:
-    """Asks that are answered together, with every picture they show. ``name`` is a hash of all that they depend on."""
+    """Asks that are answered together, with every picture they show. ``names``: of each ask a hash of what it shows."""
 
-    name: str
     pictures: tuple[Picture, ...]
     asks: tuple[Ask, ...]
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """A hash of all that is asked."""
+        return storage.fingerprint(self.names)
 
     def picture(self, name: str) -> Picture:
         """The picture of that name; :data:`NO_PICTURE` for the empty one."""
@@ -200,9 +205,9 @@ def make_windows(plan: Plan, batch_size: int) -> list[Window]:
 def _window(plan: Plan, asks: Sequence[Ask]) -> Window:
     asks = sorted(asks, key=lambda ask: (len(ask.question), ask.question, ask.picture, ask.item))
     pictures = tuple(plan.pictures[name] for name in dict.fromkeys(ask.picture for ask in asks) if name)
-    about = [[p.name, _source_mark(p.source), p.edit, p.boxes] for p in pictures]
-    name = storage.fingerprint([about, [[a.item, a.picture, a.question, a.boxes] for a in asks]])
-    return Window(name, pictures, tuple(asks))
+    marks = {p.name: [_source_mark(p.source), p.edit, p.boxes] for p in pictures}
+    names = [storage.fingerprint([marks.get(a.picture), a.question, a.boxes]) for a in asks]
+    return Window(pictures, tuple(asks), tuple(names))
 
 
 def _source_mark(source: bytes | str) -> str:

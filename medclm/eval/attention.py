@@ -17,6 +17,7 @@ from medclm.serve.predictor import Predictor, Request
 if TYPE_CHECKING:
     import torch
 
+    from medclm.train.encode import Seen
     from medclm.train.localize import Target
 
 Shown = tuple[Request, str, tuple[BoxXyxy, ...]]
@@ -32,47 +33,57 @@ def attention_masses(predictor: Predictor, shown: Sequence[Shown]) -> list[tuple
     import torch
 
     from medclm.train.collate import FORCED
-    from medclm.train.localize import install
+    from medclm.train.localize import by_row, install
 
     encoder, model = predictor.encoder, predictor.model
     layers = install(model, (), ())
-    texts = [encoder.prompt(r.question, r.mode) + text.removeprefix(FORCED[r.mode]) for r, text, _ in shown]
-    starts = [len(encoder.prompt(request.question, request.mode)) for request, _, _ in shown]
+    pictures = [encoder.look(np.asarray(request.image.convert("RGB"))) for request, _, _ in shown]
+    prompts = [encoder.prompt(r.question, r.mode, [(r.image.height, r.image.width)]) for r, _, _ in shown]
+    texts = [prompt + text.removeprefix(FORCED[r.mode]) for prompt, (r, text, _) in zip(prompts, shown, strict=True)]
     tokens = encoder.tokenizer(
         texts, return_tensors="pt", padding=True, padding_side="right", add_special_tokens=False,
         return_offsets_mapping=True,
     )  # fmt: skip
-    offsets = tokens["offset_mapping"][..., 1]
-    rows = [((at > start) & mask.bool()).nonzero()[:, 0].tolist() or [int(mask.sum()) - 1]
-            for at, start, mask in zip(offsets, starts, tokens["attention_mask"], strict=True)]  # fmt: skip
-    target = _target(predictor, tokens["input_ids"], rows, shown, layers)
-    pictures = [encoder.image_of(np.asarray(request.image.convert("RGB"))) for request, _, _ in shown]
-    pixels = {name: torch.cat([picture[name] for picture in pictures]).to(model.device) for name in pictures[0]}
-    names = ("input_ids", "attention_mask")
+    ends, mask = tokens["offset_mapping"][..., 1], tokens["attention_mask"].bool()
+    spoken = (ends > torch.tensor([len(prompt) for prompt in prompts])[:, None]) & mask
+    rows = [row.nonzero()[:, 0].tolist() or [int(kept.sum()) - 1] for row, kept in zip(spoken, mask, strict=True)]
+    target = _target(predictor, tokens["input_ids"], rows, shown, pictures, layers)
+    inputs = encoder.inputs(tokens["input_ids"], ~spoken & mask, pictures)
+    inputs["attention_mask"] = tokens["attention_mask"]
     with torch.inference_mode():
-        model(**{name: tokens[name].to(model.device) for name in names}, **pixels, localize=target, logits_to_keep=1)
-    mass = torch.stack([found.mean(1) for found in target.masses]).mean(0)
+        model(**{name: value.to(model.device) for name, value in inputs.items()}, localize=target, logits_to_keep=1)
+    mass = by_row(target.masses)
     each = (mass * target.row_mask).sum(1) / target.row_mask.sum(1)
-    return list(zip(each.tolist(), target.weights.mean(1).tolist(), strict=True))
+    even = target.weights.sum(1) / target.image_mask.sum(1)
+    return list(zip(each.tolist(), even.tolist(), strict=True))
 
 
 def _target(
-    predictor: Predictor, ids: torch.Tensor, rows: list[list[int]], shown: Sequence[Shown], layers: tuple[int, ...]
-) -> Target:
+    predictor: Predictor, ids: torch.Tensor, rows: list[list[int]], shown: Sequence[Shown], pictures: list[Seen],
+    layers: tuple[int, ...],
+) -> Target:  # fmt: skip
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
     from medclm.train.localize import Target, patch_weights
 
     encoder, device = predictor.encoder, predictor.model.device
-    width = max(len(row) for row in rows)
-    grid = encoder.grid_hw
-    weights = [patch_weights(boxes, (r.image.height, r.image.width), grid) for r, _, boxes in shown]
-    image = [(row == encoder.image_token_id).nonzero()[:, 0] for row in ids]
+    weights, image = [], []
+    for row, picture, (request, _, boxes) in zip(ids, pictures, shown, strict=True):
+        size_hw, grid = (request.image.height, request.image.width), picture.frame.grid_hw
+        weights.append(patch_weights(boxes, size_hw, grid))
+        found = (row == encoder.image_token_id).nonzero()[:, 0]
+        image.append(found[picture.frame.skip : picture.frame.skip + grid[0] * grid[1]])
+
+    def padded(found: list[torch.Tensor]) -> torch.Tensor:
+        return pad_sequence(found, batch_first=True).to(device)
+
     return Target(
         examples=torch.arange(len(shown), device=device),
-        rows=torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device),
-        row_mask=torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device).bool(),
-        image_index=torch.stack(image).to(device),
-        weights=torch.stack(weights).to(device),
+        rows=padded([torch.tensor(row) for row in rows]),
+        row_mask=padded([torch.ones(len(row), dtype=torch.bool) for row in rows]),
+        image_index=padded(image),
+        image_mask=padded([torch.ones(len(found), dtype=torch.bool) for found in image]),
+        weights=padded(weights),
         layers=layers,
     )

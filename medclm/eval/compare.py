@@ -11,7 +11,7 @@ import numpy as np
 
 from medclm import storage
 from medclm.errors import UsageError
-from medclm.eval.pages import bar, interval, percent, render_page, signed
+from medclm.eval.pages import bar, interval, percent, pvalue, render_page, signed
 from medclm.eval.scorers import PUBLISHED, SPLIT_BY_CLOSED
 from medclm.eval.stats import bootstrap, paired_permutation
 from medclm.eval.summary import GROUPS
@@ -132,9 +132,9 @@ def print_comparison(result: dict[str, Any], out: str | Path | None) -> None:
             means = f"{percent(found['first']['value'])} → {percent(found['second']['value'])}"
             rows[f"{part} ({found['lead']['n']} questions)"] = means
             rows[f"{part}: lead, 95 %"] = f"{signed(found['lead']['value'])}  ({interval(found['lead'])})"
-            rows[f"{part}: p, won, lost"] = f"{found['p_value']:.4f}, {found['won']}, {found['lost']}"
+            rows[f"{part}: p, won, lost"] = f"{pvalue(found['p_value'])}, {found['won']}, {found['lost']}"
         for kind, found in benchmark["by_type"].items():
-            rows[kind] = f"{signed(found['lead']['value'])}  (n {found['lead']['n']}, p {found['p_value']:.3f})"
+            rows[kind] = f"{signed(found['lead']['value'])}  (n {found['lead']['n']}, {pvalue(found['p_value'])})"
         rows["scored in one run only"] = str(benchmark["unpaired"])
         terminal.table(f"{name}, {result['scorer']}", rows)
     if out is not None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NOTICE = "Research software, not a medical device. Not for diagnosis or treatment."
 MAX_SIDE = 512
 """Longest side of a picture in a page, in pixels."""
+LETTER_UNITS = 2.5
+"""Width of a letter of a label, about, in hundredths of the picture's longer side."""
 ORGAN_COLORS = (
     (70, 140, 255), (0, 178, 140), (200, 104, 255), (240, 160, 30), (244, 88, 126), (120, 200, 235),
     (190, 200, 60), (255, 130, 70), (150, 140, 255), (90, 210, 110),
@@ -54,7 +56,13 @@ def _environment() -> Any:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"percent": percent, "number": number, "interval": interval, "signed": signed}
+    environment.filters |= {
+        "percent": percent,
+        "number": number,
+        "interval": interval,
+        "signed": signed,
+        "pvalue": pvalue,
+    }
     return environment
 
 
@@ -66,6 +74,13 @@ def percent(share: float | None) -> str:
 def number(value: float | None, digits: int = 2) -> str:
     """A number with fixed digits; None is a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def pvalue(value: float | None) -> str:
+    """A p-value: "p 0.031", "p < 0.001"; None is a dash."""
+    if value is None:
+        return "–"
+    return "p < 0.001" if value < 0.001 else f"p {value:.3f}"
 
 
 def signed(share: float | None) -> str:
@@ -125,7 +140,8 @@ def figure(
         parts.append(f'<image {own}href="{data_uri(image)}" {extent}/>')
     if organs:
         parts.append(f'<image href="{data_uri(_outlines(organs))}" {extent}/>')
-    parts += [_mark(mark, unit, (height, width)) for mark in marks]
+    taken: list[tuple[float, float, float]] = []
+    parts += [_mark(mark, unit, (height, width), taken) for mark in marks]
     return Markup("".join([*parts, "</svg>"]))
 
 
@@ -136,7 +152,8 @@ def organ_colors(labels: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _mark(mark: Mark, unit: float, size_hw: tuple[int, int]) -> str:
+def _mark(mark: Mark, unit: float, size_hw: tuple[int, int], taken: list[tuple[float, float, float]]) -> str:
+    """A box and its label, which goes where no label of ``taken`` (left, right, baseline) is, and is added to them."""
     from markupsafe import escape
 
     x1, y1, x2, y2 = mark.box_xyxy
@@ -148,9 +165,26 @@ def _mark(mark: Mark, unit: float, size_hw: tuple[int, int]) -> str:
         y = min(max(y, 4.6 * unit), size_hw[0] - unit)
         right = x1 > size_hw[1] * 0.6
         anchor, x = ("end", x2) if right else ("start", x1)
+        length = LETTER_UNITS * unit * len(mark.label)
+        left = x - length if right else x
+        y = _free(y, left, left + length, unit, size_hw[0], taken)
         style = f'font-size="{4.4 * unit:.2f}" stroke-width="{unit:.2f}" text-anchor="{anchor}"'
         text = f'<text class="mark-text {mark.kind}" x="{x:g}" y="{y:.1f}" {style}>{escape(mark.label)}</text>'
     return f'<rect class="mark {escape(mark.kind)}" {box}/>{text}'
+
+
+def _free(
+    y: float, left: float, right: float, unit: float, height: int, taken: list[tuple[float, float, float]]
+) -> float:
+    """The baseline nearest to ``y`` at which a label meets no other one; ``y`` itself where there is none."""
+    line = 5 * unit
+    beside = [at for start, end, at in taken if start < right and left < end]
+    wanted = [y, *(at + sign * line for at in sorted(beside, key=lambda at: abs(at - y)) for sign in (1, -1))]
+    inside = [at for at in wanted if line - unit <= at <= height - unit or at == y]
+    free = [at for at in inside if all(abs(at - other) > line - 0.01 * unit for other in beside)]
+    found = min(free, key=lambda at: abs(at - y), default=y)
+    taken.append((left, right, found))
+    return found
 
 
 def _outlines(organs: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -5,16 +5,17 @@
     OUT/answers/FINGERPRINT/WINDOW.parquet   the replies of one window (medclm.eval.asks); written when it is answered
     OUT/answers/FINGERPRINT/manifest.json    how many windows and replies; written last
 
-FINGERPRINT is of the model and its decoding, WINDOW of what was asked: an evaluation that is run again asks only what
-it has no answer to. Failed asks (an endpoint that timed out) are asked again, broken pictures are looked at again.
+FINGERPRINT is of the model and its decoding, and each reply carries a hash of the picture and the question: an
+evaluation that is run again, also with another limit or other controls, asks only what it has no answer to. Failed asks
+(an endpoint that timed out) are asked again, broken pictures are looked at again.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -57,7 +58,8 @@ def failed(reason: str) -> Reply:
 
 
 _SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("item", "picture", "question", "status", "reason", "text", "answer", "finish")]
+    [(name, pa.string()) for name in ("name", "item", "picture", "question", "status", "reason")]
+    + [(name, pa.string()) for name in ("text", "answer", "finish")]
     + [(name, pa.float64()) for name in ("confidence", "attention", "attention_even")]
     + [("parsed", pa.bool_()), ("steps", pa.string())]
     + [(name, pa.int64()) for name in ("prompt_tokens", "completion_tokens")]
@@ -76,44 +78,42 @@ class Answers:
         self.folder = storage.join(out, "answers", storage.fingerprint(identity))
         self._identity = identity
 
-    def load(self, window: Window) -> dict[int, Reply]:
-        """The replies that are there, by the place of their ask; failed ones are left out."""
-        file = self._file(window)
-        if not storage.exists(file):
-            return {}
-        rows = pq.read_table(io.BytesIO(storage.read_bytes(file))).to_pylist()
-        return {place: _reply(row) for place, row in enumerate(rows) if row["status"] == "ok"}
+    def load(self) -> dict[str, Reply]:
+        """The replies that are there, by the name of their ask; failed ones are left out."""
+        found: dict[str, Reply] = {}
+        for file in storage.list_files(self.folder, "*.parquet"):
+            rows = pq.read_table(io.BytesIO(storage.read_bytes(file))).to_pylist()
+            found |= {row["name"]: _reply(row) for row in rows if row["status"] == "ok"}
+        return found
 
     def keep(self, window: Window, replies: Sequence[Reply]) -> None:
-        """Stores the replies of a whole window."""
-        rows = [_row(ask, reply) for ask, reply in zip(window.asks, replies, strict=True)]
+        """Stores the replies to a window."""
+        rows = [
+            {"name": name, **_row(ask, reply)}
+            for name, ask, reply in zip(window.names, window.asks, replies, strict=True)
+        ]
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), buffer, compression="zstd")
-        storage.write_atomic(self._file(window), buffer.getvalue())
+        storage.write_atomic(storage.join(self.folder, f"{window.name}.parquet"), buffer.getvalue())
 
     def finish(self, windows: Sequence[Window]) -> None:
         """Writes the manifest."""
         manifest = {"of": self._identity, "windows": len(windows), "asks": sum(len(w.asks) for w in windows)}
         storage.publish_json(storage.join(self.folder, "manifest.json"), manifest)
 
-    def _file(self, window: Window) -> str:
-        return storage.join(self.folder, f"{window.name}.parquet")
 
-
-def remaining(window: Window, known: Iterable[int]) -> Window:
+def remaining(window: Window, known: Container[str]) -> Window:
     """The window without the asks that have a reply."""
-    done = set(known)
-    asks = tuple(ask for place, ask in enumerate(window.asks) if place not in done)
-    names = {ask.picture for ask in asks}
-    return replace(window, asks=asks, pictures=tuple(p for p in window.pictures if p.name in names))
+    left = [(ask, name) for ask, name in zip(window.asks, window.names, strict=True) if name not in known]
+    shown = {ask.picture for ask, _ in left}
+    pictures = tuple(picture for picture in window.pictures if picture.name in shown)
+    return Window(pictures, tuple(ask for ask, _ in left), tuple(name for _, name in left))
 
 
-def by_ask(plan: Plan, windows: Sequence[Window], replies: Sequence[Sequence[Reply]]) -> list[Reply]:
-    """Replies in the order of ``plan.asks``."""
-    found: dict[Ask, Reply] = {}
-    for window, some in zip(windows, replies, strict=True):
-        found |= dict(zip(window.asks, some, strict=True))
-    return [found[ask] for ask in plan.asks]
+def by_ask(plan: Plan, windows: Sequence[Window], replies: Mapping[str, Reply]) -> list[Reply]:
+    """Replies in the order of ``plan.asks``. ``replies``: by the name of their ask."""
+    names = {ask: name for window in windows for ask, name in zip(window.asks, window.names, strict=True)}
+    return [replies[names[ask]] for ask in plan.asks]
 
 
 def _row(ask: Ask, reply: Reply) -> dict[str, Any]:

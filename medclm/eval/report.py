@@ -11,7 +11,7 @@ from typing import Any
 from medclm import storage
 from medclm.eval.asks import open_image
 from medclm.eval.benchmarks import Benchmark, Item
-from medclm.eval.pages import Mark, bar, figure, interval, number, percent, render_page
+from medclm.eval.pages import Mark, bar, figure, interval, number, percent, pvalue, render_page
 from medclm.eval.rows import SCORED
 
 SHOWN = 9
@@ -106,13 +106,13 @@ def print_summary(result: dict[str, Any], out: str | Path) -> None:
         if few["accuracy"] is not None:
             rows["accuracy (strict)"] = f"{percent(few['accuracy'])}  (95 %: {interval(benchmark['accuracy'])})"
         for control, values in benchmark["controls"].items():
-            rows[f"{control} control"] = f"{percent(values['accuracy']['value'])}  (p {values['p_value']:.4f})"
+            rows[f"{control} control"] = f"{percent(values['accuracy']['value'])}  ({pvalue(values['p_value'])})"
         if few["box_iou"] is not None:
             rows["box IoU"] = number(few["box_iou"])
         change = benchmark["faithfulness"]["change"]
         if change["p_value"] is not None:
             masked, other = (percent(change[name]["value"]) for name in ("masked", "elsewhere"))
-            rows["answer changes"] = f"{masked} evidence hidden, {other} elsewhere  (p {change['p_value']:.4f})"
+            rows["answer changes"] = f"{masked} evidence hidden, {other} elsewhere  ({pvalue(change['p_value'])})"
         rows["without an answer"] = str(few["parse_failures"])
         rows["could not be asked"] = str(few["excluded"])
         terminal.table(f"{name}: {few['questions']} questions, {few['images']} images", rows)

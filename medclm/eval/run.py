@@ -56,7 +56,8 @@ def evaluate(
         model_dir: an exported model directory, the address of an OpenAI-compatible endpoint (up to and with ``/v1``),
             or a predictions file (.parquet, .jsonl, .csv).
         benchmarks: ``NAME:DIR`` texts.
-        out: directory to write. Answers that it holds already, of the same model to the same question, are used.
+        out: directory to write. Answers that it holds already, of the same model with the same decoding to the same
+            question about the same picture, are used.
         limit: at most this many questions of each benchmark, drawn by ``seed``.
         seed: of the draw, the shuffled images, the masks and the resampling.
         mode: "reason" has the model explain before it answers, "answer" has it answer at once. Decoding is greedy.

@@ -9,13 +9,13 @@ from medclm.serve.predictor import Prediction, Predictor
 
 def text_prompt(predictor: Predictor, question: str, mode: str) -> str:
     """The chat of a question without a picture; the assistant's turn is begun as in :meth:`Predictor.predict`."""
+    from medclm.train.chat import render
     from medclm.train.collate import FORCED
 
     for token in predictor.tokenizer.all_special_tokens:
         question = question.replace(token, " ")
-    turn = {"role": "user", "content": [{"type": "text", "text": question}]}
-    chat = predictor.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
-    return str(chat) + FORCED[mode]
+    template = render(predictor.processor, predictor.family, 0)
+    return template.pieces[0] + question + template.middle + FORCED[mode]
 
 
 def answer_text_only(
@@ -41,7 +41,8 @@ def answer_text_only(
         pad_token_id=tokenizer.pad_token_id,
     )
     with torch.inference_mode():
-        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        more = predictor.encoder.more_inputs(ids, mask.bool())
+        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **more)
     found = []
     for text in tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True):
         parsed = parse_answer(FORCED[mode] + text, (1, 1), predictor.family)

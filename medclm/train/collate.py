@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medclm.train.encode import FORCED, IN_ANSWER, NONE, Encoder, Mode, Seen
-from medclm.train.localize import Target, patch_weights
+from medclm.train.localize import Heads, Target, patch_weights
 from medclm.train.views import Example
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Batch:
         return self
 
 
-def collate(encoder: Encoder, examples: list[Example], layers: tuple[int, ...] = (), heads: tuple[int, ...] = (),
+def collate(encoder: Encoder, examples: list[Example], layers: tuple[int, ...] = (), heads: Heads = (),
             form: str = "mass") -> Batch:  # fmt: skip
     """One training batch.
 
@@ -63,7 +63,7 @@ def collate(encoder: Encoder, examples: list[Example], layers: tuple[int, ...] =
     import torch
 
     seen = [[encoder.see(shown) for shown in example.images] for example in examples]
-    texts = [encoder.encoded(example, pictures) for example, pictures in zip(examples, seen, strict=True)]
+    texts = [encoder.text(example) for example in examples]
     ids, mask = _pad([text[0] for text in texts], encoder.tokenizer.pad_token_id, left=False)
     roles, _ = _pad([text[1] for text in texts], NONE, left=False)
     chosen = roles[:, 1:] > 0
@@ -88,7 +88,7 @@ def _localize(
     seen: list[list[Seen]],
     ids: torch.Tensor,
     keep: torch.Tensor,
-    settings: tuple[tuple[int, ...], tuple[int, ...], str],
+    settings: tuple[tuple[int, ...], Heads, str],
 ) -> Target | None:
     """The attention target: of every example with a box, the image tokens of the pictures that have boxes."""
     import torch
@@ -145,11 +145,12 @@ def prompts(
     """
     import torch
 
-    shown = [[encoder.look(picture) for picture in _several(found)] for found in pictures]
-    texts = [encoder.prompt(question, mode, seen) for question, seen in zip(questions, shown, strict=True)]
+    several = [_several(found) for found in pictures]
+    sizes = [[(picture.shape[0], picture.shape[1]) for picture in found] for found in several]
+    texts = [encoder.prompt(question, mode, found) for question, found in zip(questions, sizes, strict=True)]
     rows = [encoder.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     ids, mask = _pad(rows, encoder.tokenizer.pad_token_id, left=True)
-    everything = [picture for seen in shown for picture in seen]
+    everything = [encoder.look(picture) for found in several for picture in found]
     return {"attention_mask": mask, **encoder.inputs(ids, torch.ones_like(mask, dtype=torch.bool), everything)}
 
 

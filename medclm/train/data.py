@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from medclm import session
 from medclm.data.records import Question, Record
 from medclm.errors import MedclmError, UsageError
+from medclm.train.views import has_pictures
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,8 +126,10 @@ def windows_of(fragments: list[Fragment], seed: int, epoch: int, rows: int = WIN
 
 
 def question_order(records: list[Record], seed: int, epoch: int, window: int) -> list[tuple[Record, Question]]:
-    """All questions of a window that one picture answers, shuffled: a function of (records, seed, epoch, window)."""
-    pairs = [(record, question) for record in records for question in record.single_picture_questions]
+    """All questions of a window that have their pictures, shuffled: a function of (records, seed, epoch, window)."""
+    pairs = [
+        (record, question) for record in records for question in record.questions if has_pictures(record, question)
+    ]
     random.Random(f"{seed}/{epoch}/{window}/questions").shuffle(pairs)
     return pairs
 
@@ -209,7 +212,7 @@ def _stream(fragments: list[Fragment], split: str) -> Iterator[list[Record]]:
     import pyarrow as pa
     import ray.data
 
-    from medclm.data.records import from_table
+    from medclm.data.record_table import from_table
 
     with session.ordered_data():
         items = [{"file": f.file, "group": f.group, "split": split} for f in fragments]

@@ -15,7 +15,8 @@ import numpy as np
 
 from medclm.errors import MedclmError
 from medclm.train.chat import Template, render
-from medclm.train.views import ANSWER, REASONING, Example, Shown, pixels
+from medclm.train.target import ANSWER, REASONING
+from medclm.train.views import Example, Shown, pixels
 
 if TYPE_CHECKING:
     import torch
@@ -72,14 +73,14 @@ class Encoder:
         self._texts: OrderedDict[tuple, tuple[list[int], list[int]]] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._pixel_room = 0
-        self._blank: Seen | None = None
+        self._image_texts: dict[tuple[int, int], str] = {}
         self.template(1)
-        if grid_hw is not None and grid_hw != self._frame((1000, 1000)).grid_hw:
+        if grid_hw is not None and grid_hw != self.grid_hw:
             raise MedclmError(
                 "the processor makes other image tokens than the model expects",
                 where="preprocessor_config.json and config.json of the base model",
                 expected=f"{grid_hw[0]} x {grid_hw[1]} image tokens",
-                got=" x ".join(map(str, self._frame((1000, 1000)).grid_hw)),
+                got=" x ".join(map(str, self.grid_hw)),
                 remedy="give the processor the picture size and patch size of the vision tower",
             )
 
@@ -94,25 +95,38 @@ class Encoder:
             self._templates[pictures] = render(self.processor, self.family, pictures)
         return self._templates[pictures]
 
-    def prompt(self, question: str, mode: Mode = "reason", seen: Sequence[Seen] = ()) -> str:
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """(rows, columns) of image tokens of a large square picture; of every picture where they do not differ."""
+        return self._frame((1000, 1000)).grid_hw
+
+    def prompt(self, question: str, mode: Mode = "reason", sizes_hw: Sequence[tuple[int, int]] = ()) -> str:
         """The text that generation starts from, image tokens written out.
 
         Args:
-            seen: the pictures. May be left out for one picture where all pictures have the same image tokens.
+            sizes_hw: of the pictures, oldest first. May be left out for one picture where all pictures have the same
+                image tokens.
         """
-        return self._head(question, [picture.text for picture in seen or [self.blank()]]) + FORCED[mode]
+        return (
+            self._head(question, [self.image_text(size_hw) for size_hw in sizes_hw or [self._any_size()]])
+            + FORCED[mode]
+        )
 
-    def blank(self) -> Seen:
-        """A black picture, for families that make the same image tokens of every picture.
-
-        Raises:
-            MedclmError: the number of image tokens depends on the picture.
-        """
+    def _any_size(self) -> tuple[int, int]:
         if self._frame((100, 100)).grid_hw != self._frame((100, 300)).grid_hw:
-            raise MedclmError("this family needs the picture to write a prompt", got=self.family.name)
-        if self._blank is None:
-            self._blank = self.look(np.zeros((32, 32, 3), np.uint8))
-        return self._blank
+            raise MedclmError(
+                "this family's prompt depends on the picture",
+                got=self.family.name,
+                remedy="give the size of the picture",
+            )
+        return 100, 100
+
+    def image_text(self, size_hw: tuple[int, int]) -> str:
+        """What stands for a picture of this size in the prompt. Each grid is asked of the processor once."""
+        frame = self._frame(size_hw)
+        if frame.grid_hw not in self._image_texts:
+            self._image_texts[frame.grid_hw] = self.look(np.zeros((*frame.frame_hw, 3), np.uint8)).text
+        return self._image_texts[frame.grid_hw]
 
     def _head(self, question: str, texts: list[str]) -> str:
         template = self.template(len(texts))
@@ -127,13 +141,10 @@ class Encoder:
 
     def text(self, example: Example) -> tuple[list[int], list[int]]:
         """(token ids, role of each: 0 prompt, 1 reasoning, 2 answer with the end of the turn)."""
-        return self.encoded(example, [self.see(shown) for shown in example.images])
-
-    def encoded(self, example: Example, seen: list[Seen]) -> tuple[list[int], list[int]]:
-        """:meth:`text` of an example whose pictures were seen already."""
-        key = (example.question, example.target, *(picture.text for picture in seen))
+        texts = [self.image_text((shown.image.height, shown.image.width)) for shown in example.images]
+        key = (example.question, example.target, *texts)
         if key not in self._texts:
-            self._texts[key] = self._encode(example, [picture.text for picture in seen])
+            self._texts[key] = self._encode(example, texts)
             if len(self._texts) > 100_000:
                 self._texts.popitem(last=False)
         return self._texts[key]
@@ -200,7 +211,11 @@ class Encoder:
         import torch
 
         joined = {name: torch.cat([picture.tensors[name] for picture in seen]) for name in seen[0].tensors}
-        return {"input_ids": ids, **joined, **self.family.more_inputs(ids == self.image_token_id, prompt)}
+        return {"input_ids": ids, **joined, **self.more_inputs(ids, prompt)}
+
+    def more_inputs(self, ids: torch.Tensor, prompt: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the family's model takes beside ids, mask and pictures (kinds of tokens), (B, L) each; often nothing."""
+        return self.family.more_inputs(ids == self.image_token_id, prompt)
 
 
 def _wanted(found: Any, names: tuple[str, ...]) -> dict[str, torch.Tensor]:

@@ -36,7 +36,7 @@ def export_run(run_dir: str | Path, to: str | Path, merge: bool = False) -> Path
     config = TrainConfig.model_validate(run["config"])
     newest = newest_checkpoint(run_dir)
     loaded = load_base(base_of(run_dir, config))
-    model, lora = trainable(loaded, config), config.model.finetune == "lora"
+    model, lora = trainable(loaded, config), config.model.finetune.startswith("lora")
     steps = checkpoint.load_weights(newest, model)
     to.mkdir(parents=True, exist_ok=True)
     base = config.model.base

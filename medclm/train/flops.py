@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medclm.train.families import Family
 
 PEAK_TFLOPS = {
     "H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "A10": 125.0,
@@ -32,25 +35,24 @@ class Cost:
         return self.per_token * sum(tokens) + self.per_token_pair * pairs + self.per_picture * pictures
 
 
-def cost_of(model: Any, vision: str, patches: int) -> Cost:
+def cost_of(model: Any, family: Family, patches: int) -> Cost:
     """Counts the weights of matrices: 2 operations a weight forward, 2 for the gradient of the activations, 2 for the
     gradient of the weights where they are trained. Embedding look-ups cost nothing; the output matrix is counted.
 
     Args:
         model: unsharded, ``requires_grad`` final.
-        vision: dotted name of the vision tower.
+        family: tells the vision tower's weights from the others.
         patches: that the tower sees of one picture.
     """
     text = model.config.get_text_config()
-    seeing = {id(weight) for weight in model.get_submodule(vision).parameters()} if vision else set()
     embedding = {id(model.get_input_embeddings().weight)}
     output = model.get_output_embeddings()
     told = 0.0
     tower = 0.0
-    for weight in model.parameters():
+    for name, weight in model.named_parameters():
         if weight.ndim < 2 or (id(weight) in embedding and (output is None or output.weight is not weight)):
             continue
-        if id(weight) in seeing:
+        if family.part_of(name) == "vision":
             tower += _factor(weight.requires_grad, False) * weight.numel()
         else:
             told += _factor(weight.requires_grad, True) * weight.numel()

@@ -17,6 +17,7 @@ from medclm.config import TrainConfig
 from medclm.errors import MedclmError, UsageError
 from medclm.train.export import RUN, base_of, export_run
 from medclm.train.loop import STOP
+from medclm.train.run_report import write_run_report
 
 DONE, FATAL = "train.json", "fatal.json"
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -53,8 +54,9 @@ def train(
 
     Args:
         data: a built dataset.
-        out: the run's directory, on storage that all workers see: ``model/``, ``checkpoints/``, ``tensorboard/``,
-            ``base/`` (tiny only), ``run.json`` (what the run is), ``train.json`` (written last: metrics, seconds).
+        out: the run's directory, on storage that all workers see: ``model/``, ``checkpoints/``, ``report.html``,
+            ``history.jsonl``, ``tensorboard/``, ``base/`` (tiny only), ``run.json`` (what the run is), ``train.json``
+            (written last: metrics, seconds).
         callbacks, name: see :func:`fit`; the name is made from the fingerprint when it is not given.
 
     Raises:
@@ -72,6 +74,7 @@ def train(
     with session.ray_session(), stop_on_sigterm(folder):
         metrics = fit(data, folder, config, name or f"train-{run['fingerprint']}", callbacks, progress)
     export_run(folder, folder / "model")
+    write_run_report(folder, data)
     seconds = time.monotonic() - start
     finished = {**run, "metrics": metrics, "steps": config.steps, "seconds": seconds}
     storage.publish_json(folder / DONE, finished)

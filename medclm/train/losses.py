@@ -71,7 +71,7 @@ def not_finite_rows(batch: Batch, seen: dict[str, Any]) -> list[str]:
 
     owners = batch.owner[~torch.isfinite(seen["ce"])].tolist()
     if batch.localize is not None:
-        rows = torch.stack([found.detach().mean(1) for found in batch.localize.found]).mean(0)
+        rows = localize.by_row(batch.localize.found).detach()
         broken = ~torch.isfinite(rows.masked_fill(~batch.localize.row_mask, 0.0)).all(1)
         owners += batch.localize.examples[broken].tolist()
     return [batch.examples[owner].key for owner in sorted(set(owners))]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medclm.errors import MedclmError, UsageError
-from medclm.train.families import Family, bind, family_of
+from medclm.train.families import FAMILIES, Family, Part, bind, family_of
 
 INFO = "medclm.json"
 
@@ -68,31 +69,122 @@ def check_base(base: str) -> Family:
     return family_of(config.model_type)
 
 
-def freeze_vision(model: Any, family: Family) -> None:
-    """Stops gradients into the vision tower, in place."""
-    for name, parameter in model.named_parameters():
-        if family.part_of(name) == "vision":
-            parameter.requires_grad_(False)
-
-
-def add_lora(model: Any, family: Family, rank: int, alpha: int, dropout: float, targets: str | None = None) -> Any:
+def add_lora(
+    model: Any,
+    family: Family,
+    rank: int,
+    alpha: int,
+    dropout: float,
+    targets: str | None = None,
+    whole_projector: bool = False,
+) -> Any:
     """``model`` with LoRA adapters on the family's modules; everything else is frozen.
+
+    Args:
+        targets: regular expression over whole module names; None: the family's.
+        whole_projector: train the projector itself in place of adapters on it. It is saved with the adapter.
 
     Raises:
         MedclmError: no module matches the targets.
     """
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=targets or family.lora_targets)
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        names = [name for name, module in model.named_modules() if type(module).__name__ == "Linear"]
+    pattern = targets or family.lora_targets
+    whole = _tops(model, family, "projector") if whole_projector else []
+    linear = [name for name, module in model.named_modules() if type(module).__name__ == "Linear"]
+    inside = tuple(f"{name}." for name in whole)
+    if not any(re.fullmatch(pattern, name) for name in linear if name not in whole and not name.startswith(inside)):
         raise MedclmError(
             "the LoRA targets match no module of the model",
-            got=targets or family.lora_targets,
-            expected=f"a pattern over names such as {', '.join(names[:3])}",
-        ) from error
+            where=f"family {family.name}",
+            got=pattern,
+            expected=f"a regular expression over whole names such as {', '.join(_examples(linear, family))}",
+            remedy="correct the targets, or leave them out to take the family's",
+        )
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=pattern,
+        exclude_modules=rf"({'|'.join(map(re.escape, whole))})(\..*)?" if whole else None,
+        modules_to_save=whole or None,
+    )
+    return get_peft_model(model, config)
+
+
+def _tops(model: Any, family: Family, part: Part) -> list[str]:
+    """Names of the topmost modules of a part that own or hold parameters; a list of modules counts as its members."""
+    import torch
+
+    found: list[str] = []
+    for name, module in model.named_modules():
+        lists = isinstance(module, (torch.nn.ModuleList, torch.nn.ModuleDict))
+        below = any(name.startswith(f"{top}.") for top in found)
+        holds = next(module.parameters(), None) is not None
+        if name and holds and not lists and not below and family.part_of(name) == part:
+            found.append(name)
+    return found
+
+
+def _examples(names: list[str], family: Family) -> list[str]:
+    language = [name for name in names if family.part_of(name) == "language"]
+    return (language or names)[:3]
+
+
+def set_trainable(model: Any, family: Family, vision: bool, projector: bool, language: bool) -> dict[Part, int]:
+    """Switches gradients of the model's parts on and off, in place.
+
+    Of a model with LoRA only the adapters and what is saved whole with them can be switched on: the base stays frozen.
+
+    Returns:
+        For each part the number of its parameters that are trained now.
+
+    Raises:
+        MedclmError: nothing would be trained.
+    """
+    wanted: dict[Part, bool] = {"vision": vision, "projector": projector, "language": language}
+    counts: dict[Part, int] = dict.fromkeys(wanted, 0)
+    adapted = hasattr(model, "peft_config")
+    for name, parameter in model.named_parameters():
+        part = family.part_of(name)
+        free = not adapted or ".lora_" in name or ".modules_to_save." in name
+        parameter.requires_grad_(wanted[part] and free)
+        counts[part] += parameter.numel() if parameter.requires_grad else 0
+    if not any(counts.values()):
+        raise MedclmError(
+            "no parameter of the model would be trained",
+            got=", ".join(f"{part} {'on' if on else 'off'}" for part, on in wanted.items()),
+            expected="at least one part that is trained, and with LoRA one that adapters wrap",
+            remedy="switch a part on",
+        )
+    return counts
+
+
+def parameter_groups(model: Any, family: Family, rates: dict[Part, float], weight_decay: float) -> list[dict[str, Any]]:
+    """The trained parameters as an optimizer's groups: each part at its rate; matrices decay, vectors do not.
+
+    Args:
+        rates: learning rate of ``vision``, ``projector`` and ``language``.
+
+    Returns:
+        Groups with ``params``, ``lr``, ``weight_decay`` and ``part``; empty ones are left out.
+    """
+    groups: dict[tuple[Part, bool], list[Any]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((family.part_of(name), parameter.ndim >= 2), []).append(parameter)
+    return [
+        {"params": found, "lr": rates[part], "weight_decay": weight_decay if decays else 0.0, "part": part}
+        for (part, decays), found in sorted(groups.items())
+    ]
+
+
+def load_family(directory: str | Path) -> Family:
+    """The family of an exported model, bound to its processor; no weights are read."""
+    from transformers import AutoProcessor
+
+    info = json.loads((Path(directory) / INFO).read_text())
+    return bind(FAMILIES[info["family"]], AutoProcessor.from_pretrained(directory))
 
 
 def load_exported(directory: str | Path, device: str = "auto") -> Loaded:

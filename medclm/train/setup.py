@@ -78,7 +78,7 @@ def prepare(settings: dict[str, Any]) -> Run:
     if config.loss.localization > 0:
         layers = localize.install(loaded.model, config.loss.localization_layers, config.loss.localization_heads)
     net = trainable(loaded, config)
-    cost = flops.cost_of(loaded.model, loaded.family.vision, _patches(loaded))
+    cost = flops.cost_of(loaded.model, loaded.family, _patches(loaded))
     if config.parallel.checkpoint_activations:
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     size = sum(parameter.numel() for parameter in net.parameters())
@@ -90,20 +90,23 @@ def prepare(settings: dict[str, Any]) -> Run:
     random.seed(config.seed + rank)
     torch.manual_seed(config.seed + rank)
     course = Course(config.schedule, config.steps, config.seed, config.bucket_steps)
-    optimizer = _optimizer(parameters, config)
+    optimizer = _optimizer(net, loaded.family, config)
     return Run(config, settings, net, encoder, layers, optimizer, parameters, course, cost, device, rank, world)
 
 
 def trainable(loaded: Any, config: TrainConfig) -> Any:
-    """The loaded model with what is not trained frozen, and LoRA around it where that is wanted."""
+    """The loaded model with what is not trained frozen, and adapters around it where they are wanted."""
     from medclm.train import model
 
-    if config.model.freeze_vision:
-        model.freeze_vision(loaded.model, loaded.family)
-    if config.model.finetune == "full":
-        return loaded.model
-    lora = config.model
-    return model.add_lora(loaded.model, loaded.family, lora.lora_rank, lora.lora_alpha, lora.lora_dropout)
+    lora, how = config.model, config.model.finetune
+    if how.startswith("lora"):
+        return model.add_lora(
+            loaded.model, loaded.family, lora.lora_rank, lora.lora_alpha, lora.lora_dropout,
+            whole_projector=how == "lora-projector",
+        )  # fmt: skip
+    parts = {"vision": how == "full", "projector": True, "language": how != "projector"}
+    model.set_trainable(loaded.model, loaded.family, **parts)
+    return loaded.model
 
 
 def _mixed(config: TrainConfig, device: torch.device) -> bool:
@@ -116,24 +119,25 @@ def _mixed(config: TrainConfig, device: torch.device) -> bool:
 
 
 def _patches(loaded: Any) -> int:
-    """Patches that the vision tower sees of one picture, from its own configuration."""
-    vision = loaded.model.config.vision_config
-    size, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
-    if isinstance(size, int) and isinstance(patch, int):
-        return (size // patch) ** 2
-    return loaded.grid_hw[0] * loaded.grid_hw[1]
+    """Patches that the vision tower sees of a large square picture."""
+    patch = loaded.model.config.vision_config.patch_size
+    side = patch if isinstance(patch, int) else patch[0]
+    height, width = loaded.family.frame_of((1000, 1000)).frame_hw
+    return (height // side) * (width // side)
 
 
-def _optimizer(parameters: list[Any], config: TrainConfig) -> Any:
-    """AdamW; matrices decay, vectors (norms, biases) do not."""
+def _optimizer(net: Any, family: Any, config: TrainConfig) -> Any:
+    """AdamW; each part of the model at its own rate, matrices decay, vectors (norms, biases) do not."""
     import torch
 
+    from medclm.train.model import parameter_groups
+
     optim = config.optim
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": optim.weight_decay, "peak": optim.lr},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0, "peak": optim.lr},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=optim.lr, betas=optim.betas, foreach=True)
+    rates = {"vision": optim.vision_lr or optim.lr, "projector": optim.projector_lr or optim.lr, "language": optim.lr}
+    groups = parameter_groups(net, family, rates, optim.weight_decay)  # type: ignore[arg-type]
+    for group in groups:
+        group |= {"peak": group["lr"], "name": f"{group['part']}{'' if group['weight_decay'] else '-vectors'}"}
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, foreach=True)
 
 
 def streams_of(settings: dict[str, Any]) -> dict[int, Stream]:

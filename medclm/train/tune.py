@@ -14,10 +14,10 @@ from typing import Any
 from medclm import session, storage
 from medclm.config import TrainConfig, TuneConfig
 from medclm.errors import MedclmError, UsageError
-from medclm.train.tuning.result import DONE, TuneResult, finished, publish
+from medclm.train.tuning.result import TuneResult, finished, publish
 from medclm.train.tuning.run import Job, Tell
 from medclm.train.tuning.space import Space
-from medclm.train.tuning.trials import Store, choose
+from medclm.train.tuning.trials import choose
 
 CLAIM = "search.json"
 
@@ -43,11 +43,11 @@ def tune(data: str, out: str, config: TuneConfig, progress: Tell | None = None, 
             search, or none where ``resume`` wants one.
         MedclmError: no trial reported the metric.
     """
-    from medclm.train.tuning import search
+    from medclm.train.tuning import population, search
 
     space, train, out = Space(config.space, config.train), compared(config), _shared(out)
     if config.search == "pbt":
-        search.check_population(space, config)
+        population.check_population(space, config)
     identity = _identity(data, train, config)
     _claim(out, identity, config, resume)
     if (done := finished(out, identity, config)) is not None:
@@ -57,7 +57,7 @@ def tune(data: str, out: str, config: TuneConfig, progress: Tell | None = None, 
         base = _base(data, out, config)
         job = Job(_absolute(data), out, train, config.metric, _resources(config), config.search == "pbt", base)
         if config.search == "pbt":
-            search.check_room(config)
+            population.check_room(config)
         search.search(space, job, config, progress)
         trials = tuple(job.store.all())
         best = choose(trials, config.mode)
@@ -169,6 +169,3 @@ def _shared(out: str) -> str:
 
 def _absolute(url: str) -> str:
     return str(Path(url).resolve()) if storage.is_local(url) else url
-
-
-__all__ = ["DONE", "Store", "TuneResult", "compared", "tune"]

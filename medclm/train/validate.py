@@ -10,7 +10,7 @@ from medclm.data.records import Question, Record
 from medclm.train.collate import FORCED, Encoder, prompts
 from medclm.train.meter import Sums, add_losses, merged
 from medclm.train.parallel import all_objects, all_sum, gather, reshard, world_size
-from medclm.train.views import Example, parse_answer, pixels
+from medclm.train.views import Example, has_pictures, parse_answer, pictures_of
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ def held_out(directory: str, split: str, limit: int) -> list[tuple[Record, Quest
     from medclm.data.shards import read_records
 
     records = list(read_records(directory, split, limit))
-    asked = [(record, record.single_picture_questions) for record in records]
+    asked = [(record, [q for q in record.questions if has_pictures(record, q)]) for record in records]
     turns = max((len(questions) for _, questions in asked), default=0)
     pairs = [(record, q[turn]) for turn in range(turns) for record, q in asked if turn < len(q)]
     return pairs[:limit]
@@ -53,7 +53,8 @@ def answers(
     texts: list[str] = []
     for start in range(0, len(mine), MOST_AT_ONCE):
         part = mine[start : start + MOST_AT_ONCE]
-        inputs = prompts(encoder, [pixels(r.image) for r, _ in part if r.image], [q.question for _, q in part], mode)  # type: ignore[arg-type]
+        pictures = [pictures_of(*pair) for pair in part]
+        inputs = prompts(encoder, pictures, [question.question for _, question in part], mode)  # type: ignore[arg-type]
         inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
         with torch.no_grad():
             out = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, synced_gpus=world_size() > 1)

@@ -1,12 +1,7 @@
-"""The three training views of one question, and the target text with its inverse.
+"""The three training views of one question.
 
-A view is data: which picture, which boxes to draw on it, which text to learn. Pixels are made by :func:`pixels` only
-when they are needed. The target text is::
-
-    Reasoning:
-    seed: There is a nodule in the left lung. [12 30 20 41]
-    …
-    Answer: left lung
+A view is data: which pictures, which boxes to draw on them, which text to learn (:mod:`medclm.train.target`). Pixels
+are made by :func:`pixels` only when they are needed.
 """
 
 from __future__ import annotations
@@ -16,18 +11,24 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from medclm.data.records import BoxXyxy, Image, Question, Record, Step
+from medclm.data.anatomy import finding_text
+from medclm.data.records import TWO_PICTURES, BoxXyxy, Finding, Image, Question, Record
 from medclm.errors import MedclmError
+from medclm.train.target import ANSWER, REASONING, Parsed, parse_answer, target_text, training_text
 
 if TYPE_CHECKING:
     import numpy as np
 
     from medclm.train.families import Family
 
+__all__ = [
+    "ANSWER", "BOX_COLOR", "REASONING", "STAGES", "Example", "Parsed", "Shown", "Stage", "domain_of", "elsewhere",
+    "evidence_boxes", "has_pictures", "make_view", "parse_answer", "pictures_of", "pixels", "target_text",
+    "training_text",
+]  # fmt: skip
+
 Stage = Literal["easy", "medium", "hard"]
 STAGES: tuple[Stage, ...] = ("easy", "medium", "hard")
-REASONING = "Reasoning:\n"
-ANSWER = "Answer:"
 BOX_COLOR = (255, 48, 48)
 """RGB of a drawn box: no grey-scale picture contains it."""
 
@@ -87,15 +88,6 @@ class Example:
         return (*self.earlier, Shown(self.image_id, self.image, self.drawn, self.loc_boxes))
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """What a generated text says. ``ok``: it has an answer, and the reasoning, where there is one, has lines."""
-
-    answer: str
-    steps: tuple[Step, ...]
-    ok: bool
-
-
 def make_view(
     record: Record,
     question: Question,
@@ -116,16 +108,20 @@ def make_view(
         localize: where attention is supervised in this view: at the boxes, at boxes of the same size elsewhere (an
             ablation), or nowhere.
     """
-    if record.image is None:
-        raise MedclmError("a row without a picture cannot be trained on", where=record.image_id)
+    if record.image is None or not has_pictures(record, question):
+        raise MedclmError(
+            "a row without a picture cannot be trained on",
+            where=f"{record.image_id}, question {question.id}",
+            expected="the image" + (" and its prior image" if question.type in TWO_PICTURES else ""),
+            remedy="build the dataset again: `medclm build` writes pictures into its rows",
+        )
     kept = [step for step in question.reasoning if step.step in steps] or list(question.reasoning)
     stage = stage if kept else "hard"
     lesions, evidence = evidence_boxes(record, question)
     size_hw = (record.image.height, record.image.width)
     target, reasoning_span, answer_span = target_text([] if stage == "hard" else kept, question.answer, size_hw, family)
-    supervised = evidence if localize and stage != "hard" else ()
-    if localize == "random":
-        supervised = tuple(elsewhere(box, size_hw, f"{record.image_id}/{question.id}/{box}") for box in supervised)
+    look = localize if stage != "hard" else None
+    where = f"{record.image_id}/{question.id}"
     return Example(
         key=f"{record.image_id}/{question.id}/{stage}",
         image_id=record.image_id,
@@ -135,17 +131,64 @@ def make_view(
         target=target,
         reasoning_span=reasoning_span,
         answer_span=answer_span,
-        loc_boxes=supervised,
+        loc_boxes=_supervised(evidence, size_hw, look, where),
         domain=domain_of(record, question),
         stage=stage,
         type=question.type,
         answer=question.answer,
+        earlier=_earlier(record, question, stage == "easy", look),
     )
+
+
+def has_pictures(record: Record, question: Question) -> bool:
+    """Whether the record holds every picture that the question is asked of."""
+    if question.type not in TWO_PICTURES:
+        return record.image is not None
+    return record.image is not None and record.prior is not None and record.prior.image is not None
+
+
+def pictures_of(record: Record, question: Question) -> list[np.ndarray]:
+    """The question's pictures as inference shows them, nothing drawn, oldest first: (H, W, 3) uint8 each."""
+    if record.image is None or not has_pictures(record, question):
+        raise MedclmError("the question lacks a picture", where=f"{record.image_id}, question {question.id}")
+    before = [record.prior.image] if question.type in TWO_PICTURES and record.prior else []
+    return [pixels(image) for image in (*before, record.image) if image is not None]
+
+
+def _before(record: Record, question: Question) -> list[Finding]:
+    """The prior image's findings that a question about change is about, by label, or by name where none is left now."""
+    if question.type not in TWO_PICTURES or record.prior is None:
+        return []
+    labels = {finding.label for finding in record.findings if finding.id in question.finding_ids}
+    if labels:
+        return [finding for finding in record.prior.findings if finding.label in labels]
+    return [f for f in record.prior.findings if finding_text(f.label).lower() in question.question.lower()]
+
+
+def _earlier(
+    record: Record, question: Question, draw: bool, look: Literal["true", "random"] | None
+) -> tuple[Shown, ...]:
+    """The picture shown before the record's own: a question about change has one."""
+    if question.type not in TWO_PICTURES or record.prior is None or record.prior.image is None:
+        return ()
+    image, boxes = record.prior.image, tuple(finding.box_xyxy for finding in _before(record, question))
+    supervised = _supervised(boxes, (image.height, image.width), look, f"{record.prior.image_id}/{question.id}")
+    return (Shown(record.prior.image_id, image, boxes if draw else (), supervised),)
+
+
+def _supervised(
+    boxes: tuple[BoxXyxy, ...], size_hw: tuple[int, int], look: Literal["true", "random"] | None, key: str
+) -> tuple[BoxXyxy, ...]:
+    """Where attention should go: the boxes, boxes of their size elsewhere, or nowhere."""
+    if look == "random":
+        return tuple(elsewhere(box, size_hw, f"{key}/{box}") for box in boxes)
+    return boxes if look else ()
 
 
 def domain_of(record: Record, question: Question) -> str:
     """The schedule's domain of a question: ``finding/modality``, with ``none`` where it is about no finding."""
     labelled = [finding for finding in record.findings if finding.id in question.finding_ids]
+    labelled = labelled or _before(record, question)
     return record.domain(labelled[0]) if labelled else f"none/{record.modality or 'unknown'}"
 
 
@@ -169,68 +212,6 @@ def evidence_boxes(record: Record, question: Question) -> tuple[tuple[BoxXyxy, .
         known = {finding.box_xyxy for finding in record.findings}
         lesions = tuple(box for box in regions if box in known)
     return lesions, lesions or regions
-
-
-def target_text(
-    steps: list[Step], answer: str, size_hw: tuple[int, int], family: Family
-) -> tuple[str, tuple[int, int], tuple[int, int]]:
-    """The target text and the character spans of its reasoning and its answer.
-
-    ``Reasoning:`` and, in a text without reasoning, ``Answer:`` are given at inference and belong to no span.
-    """
-    text, reasoning = "", (0, 0)
-    if steps:
-        lines = [_line(step, size_hw, family) for step in steps]
-        text = REASONING + "\n".join(lines) + "\n" + ANSWER
-        reasoning = (len(REASONING), len(text))
-    else:
-        text = ANSWER
-    full = f"{text} {' '.join(answer.split())}"
-    return full, reasoning, (len(text), len(full))
-
-
-def _line(step: Step, size_hw: tuple[int, int], family: Family) -> str:
-    text = f"{step.step}: {' '.join(step.text.split())}"
-    return text if step.box_xyxy is None else f"{text} {family.box_to_text(step.box_xyxy, size_hw)}"
-
-
-def training_text(question: Question) -> str:
-    """Everything of a question that a tokenizer should know, without boxes."""
-    lines = [f"{step.step}: {step.text}" for step in question.reasoning]
-    return "\n".join([question.question, REASONING.strip(), *lines, f"{ANSWER} {question.answer}"])
-
-
-def parse_answer(text: str, size_hw: tuple[int, int], family: Family) -> Parsed:
-    """Read a target text back: the inverse of :func:`target_text`, and lenient with what a model writes.
-
-    Args:
-        text: the assistant's turn, forced prefix included.
-        size_hw: of the picture, for the boxes.
-        family: bound family.
-
-    Returns:
-        The answer (empty where there is none), the steps in order (boxes in pixels of the picture; of several boxes in
-        one line the first), and whether the text kept to the form.
-    """
-    head, mark, tail = text.rpartition(ANSWER)
-    if not mark:
-        head, tail = text, ""
-    answer = " ".join(tail.split())
-    reasoning = head.partition(REASONING.strip())[2]
-    steps, clean = [], True
-    for line in filter(None, (line.strip() for line in reasoning.splitlines())):
-        name, colon, words = line.partition(":")
-        boxes = family.text_to_boxes(line, size_hw)
-        clean = clean and bool(colon)
-        steps.append(
-            Step(
-                step=name.strip() if colon else "",
-                text=family.without_boxes(words if colon else line),
-                box_xyxy=boxes[0] if boxes else None,
-            )
-        )
-    forced = REASONING.strip() in text
-    return Parsed(answer=answer, steps=tuple(steps), ok=bool(mark and answer) and clean and bool(steps or not forced))
 
 
 def pixels(image: Image, drawn: tuple[BoxXyxy, ...] = (), frame_size: int = 0) -> np.ndarray:

@@ -80,8 +80,8 @@ def test_the_same_build_again_does_nothing_and_another_is_refused(built, phantom
     assert "seed" in str(caught.value)
 
 
-def test_actor_counts_and_batch_size_do_not_change_the_content(built, phantom, tmp_path):
-    other = pipeline.build(config(phantom, tmp_path, batch_size=3, annotator_actors=1, shard_rows=5))
+def test_layout_and_batch_size_do_not_change_the_content(built, phantom, tmp_path):
+    other = pipeline.build(config(phantom, tmp_path, batch_size=3, layout="apart", shard_rows=5))
     assert other["content_hash"] == built[1]["content_hash"]
     assert len(other["shards"]) == 5
 
@@ -96,14 +96,14 @@ def test_a_lost_shard_is_made_again_byte_for_byte(built, phantom, tmp_path):
     assert (out / "shards" / "shard-00001.parquet").read_bytes() == lost
 
 
-def test_a_killed_build_continues_to_the_same_content(built, phantom, tmp_path):
+def test_a_killed_build_continues_to_the_same_content(ray_cluster, built, phantom, tmp_path):
     settings = config(phantom, tmp_path, shard_rows=4)
     script = (
         "import sys, time; from medclm.config import BuildConfig; from medclm.data import pipeline\n"
         "pipeline.build(BuildConfig.model_validate_json(sys.argv[1]), lambda done, total: time.sleep(1.0))\n"
     )
     command = [sys.executable, "-c", script, settings.model_dump_json()]
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment = {**os.environ, "RAY_ADDRESS": ray_cluster.get_runtime_context().gcs_address}
     child = subprocess.Popen(command, start_new_session=True, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("receipts/*.json")):
@@ -117,21 +117,27 @@ def test_a_killed_build_continues_to_the_same_content(built, phantom, tmp_path):
     assert pipeline.build(settings)["content_hash"] == built[1]["content_hash"]
 
 
-@pytest.mark.parametrize("stage", ["Segment", "Annotate"])
-def test_a_killed_actor_is_started_again_and_nothing_is_lost_or_doubled(built, phantom, tmp_path, stage):
-    killed: list[int] = []
+@pytest.mark.parametrize(("layout", "stages"), [("together", ["Together"]), ("apart", ["Segment", "Annotate"])])
+def test_a_killed_actor_is_started_again_and_nothing_is_lost_or_doubled(built, phantom, tmp_path, layout, stages):
+    left = list(stages)
 
-    def kill_one(done: int, total: int) -> None:
-        if not killed:
-            workers = [p for p in psutil.process_iter(["cmdline"]) if stage in " ".join(p.info["cmdline"] or ())]
-            workers = [p for p in workers if p.info["cmdline"][0].startswith("ray::")]
-            os.kill(workers[0].pid, signal.SIGKILL)
-            killed.append(workers[0].pid)
+    def kill_next(done: int, total: int) -> None:
+        """After each of the first shards, an actor of the next stage."""
+        if left and (workers := _actors_of(left[0])):
+            os.kill(workers[0], signal.SIGKILL)
+            left.pop(0)
 
-    manifest = pipeline.build(config(phantom, tmp_path, shard_rows=2, batch_size=2), kill_one)
-    assert killed
+    manifest = pipeline.build(config(phantom, tmp_path, shard_rows=2, batch_size=2, layout=layout), kill_next)
+    assert left == []
     assert (manifest["rows"], manifest["rejected"]) == (IMAGES, {})
     assert manifest["content_hash"] == built[1]["content_hash"]
+
+
+def _actors_of(stage: str) -> list[int]:
+    """Process ids of the Ray actors that run a stage of this test run's cluster."""
+    raylets = [p for p in psutil.Process().children(recursive=True) if p.name() == "raylet"]
+    workers = [worker for raylet in raylets for worker in raylet.children()]
+    return [w.pid for w in workers if (line := w.cmdline()) and line[0].startswith("ray::") and stage in line[0]]
 
 
 def test_bad_input_is_set_aside_and_everything_else_is_kept(ray_cluster, phantom, tmp_path):
@@ -148,9 +154,9 @@ def test_bad_input_is_set_aside_and_everything_else_is_kept(ray_cluster, phantom
     whole[1]["bbox"] = [90, 90, 50, 50]
     whole[1].pop("segmentation", None)
     (bad / "annotations.json").write_text(json.dumps(document))
-    with pytest.raises(MedclmError, match="images were set aside"):
-        pipeline.build(config(bad, tmp_path / "strict"))
     out = tmp_path / "kept"
+    with pytest.raises(MedclmError, match="images were set aside"):
+        pipeline.build(config(bad, out))
     manifest = pipeline.build(config(bad, out, max_failed_share=0.2))
     assert manifest["rows"] == IMAGES - 2
     lines = [line for file in sorted((out / "rejected").iterdir()) for line in file.read_text().splitlines()]

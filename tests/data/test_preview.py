@@ -9,6 +9,7 @@ from PIL import Image
 from medclm.data.preview import main_question, row_context, training_views, write_preview
 from medclm.data.records import Step
 from medclm.errors import MedclmError, UsageError
+from medclm.eval.pages import Mark, figure
 from tests.hand_dataset import make_record, write_dataset
 
 
@@ -103,3 +104,11 @@ def test_steps_point_at_their_boxes_and_facts():
     assert [fact["id"] for fact in steps[3]["facts"]] == [known, unknown]
     assert steps[3]["facts"][0]["source"]
     assert steps[3]["facts"][1] == {"id": unknown, "text": "", "source": ""}
+
+
+def test_labels_of_boxes_that_begin_side_by_side_lie_on_lines_of_their_own():
+    marks = [Mark((20, top, 60, 70), "reference", "effusion") for top in (30, 31, 32)]
+    svg = str(figure(np.zeros((100, 100), np.uint8), [*marks, Mark((80, 31, 99, 70), "reference", "mass")]))
+    lines = [float(y) for y in re.findall(r'<text[^>]* y="([\d.]+)"', svg)]
+    assert lines[:3] == [29, 34, 24], "where it belongs, else the nearest line that is free"
+    assert lines[3] == 30, "beside the others"

@@ -47,9 +47,22 @@ def config(root: Path, out: Path, **more) -> BuildConfig:
     )  # fmt: skip
 
 
-def test_nothing_planted_is_in_the_output(ray_cluster, planted, tmp_path):
-    out = tmp_path / "built"
-    manifest = pipeline.build(config(planted, out))
+@pytest.fixture
+def key(monkeypatch) -> None:
+    monkeypatch.setenv("MEDCLM_ID_KEY", "a key of sixteen bytes or more")
+
+
+@pytest.fixture(scope="module")
+def built(ray_cluster, planted, tmp_path_factory) -> tuple[Path, dict]:
+    """Built with the key of the fixture ``key``."""
+    out = tmp_path_factory.mktemp("planted-built")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDCLM_ID_KEY", "a key of sixteen bytes or more")
+        return out, pipeline.build(config(planted, out))
+
+
+def test_nothing_planted_is_in_the_output(built):
+    out, manifest = built
     build_report(out)
     write_preview(out, out / "preview.html")
     assert scan_for_leaks(out, PLANTED) == []
@@ -66,10 +79,9 @@ def test_ids_stay_when_that_is_asked_for_and_burned_in_text_too(ray_cluster, pla
     assert {leak.planted for leak in leaks} == {"MRN-448812", "1.2.826.0.1.3680043.2.55"}
 
 
-def test_the_same_key_gives_the_same_ids_and_another_key_is_refused(ray_cluster, planted, tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDCLM_ID_KEY", "a key of sixteen bytes or more")
-    first = pipeline.build(config(planted, tmp_path / "a"))
-    assert pipeline.build(config(planted, tmp_path / "b"))["content_hash"] == first["content_hash"]
+def test_the_same_key_gives_the_same_ids_and_another_key_is_refused(built, key, planted, tmp_path, monkeypatch):
+    first, manifest = built
+    assert pipeline.build(config(planted, tmp_path / "b"))["content_hash"] == manifest["content_hash"]
     monkeypatch.setenv("MEDCLM_ID_KEY", "another key of sixteen bytes")
     with pytest.raises(UsageError, match="another build"):
-        pipeline.build(config(planted, tmp_path / "a"))
+        pipeline.build(config(planted, first))

@@ -3,15 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from medclm.data.records import ARROW_SCHEMA, Question, Record, from_table, to_table
+from medclm.data.records import Question, Record
 from tests.data.helpers import finding, linked_nodule, record
-
-
-def test_a_record_survives_arrow():
-    one = record([linked_nodule()], questions=(Question(id="q", type="what", question="?", answer="a", closed=False),))
-    table = to_table([one, record(image_id="other", spacing_mm=None)])
-    assert table.schema.equals(ARROW_SCHEMA)
-    assert from_table(table) == [one, record(image_id="other", spacing_mm=None)]
 
 
 def test_a_record_survives_json_without_its_pixels():

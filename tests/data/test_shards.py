@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from medclm.data import shards
-from medclm.data.records import ARROW_SCHEMA
+from medclm.data.record_table import ARROW_SCHEMA
 from medclm.data.rejects import Reject
 from medclm.errors import UsageError
 from tests.data.helpers import linked_nodule, record

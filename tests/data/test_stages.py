@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from medclm.data import stages
 from medclm.data.batches import pack_masks, unpack_masks
 from medclm.data.segmenters import SegmenterInput
 from medclm.data.stages import Segment
@@ -80,6 +81,18 @@ def test_a_segmenters_own_word_is_kept_and_a_fault_of_the_program_is_not_hidden(
     broken.name = "broken"
     with pytest.raises(RuntimeError, match="shape mismatch"):
         run(broken, "a", "b")
+
+
+def test_stages_together_are_the_stages_one_after_another(monkeypatch):
+    settled = []
+    monkeypatch.setattr(stages, "settle", lambda: settled.append(True))
+    makers = [
+        lambda: lambda table: {"n": [2 * n for n in table["n"].to_pylist()]},
+        lambda: lambda table: table.slice(1),
+    ]
+    both = stages.Together(makers)
+    assert both(pa.table({"n": [1, 2, 3]})).to_pydict() == {"n": [4, 6]}
+    assert settled == [True]
 
 
 def test_masks_travel_as_bits():

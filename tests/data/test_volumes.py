@@ -51,7 +51,7 @@ def test_a_real_ct_as_dicom_and_as_nifti_shows_the_same_slices_and_organs(real_d
     path = str(tmp_path / "ct.nii.gz")
     nibabel.save(nibabel.Nifti1Image(hounsfield, seg.affine), path)
     volume, _ = load_volume(path)
-    labels = read_labels(str(root / "example_seg_dicom.nii.gz"))
+    (labels,) = read_labels(str(root / "example_seg_dicom.nii.gz"))
     on_dicom = reordered(labels.values, labels.grid, series.grid)
     on_nifti = reordered(labels.values, labels.grid, volume.grid)
     assert labels.names[5] == "liver"

@@ -51,3 +51,22 @@ def metaimage(path: Path, values: np.ndarray = VALUES, lps: np.ndarray = LPS, **
     if path.suffix == ".mhd":
         path.with_suffix(".raw").write_bytes(voxels)
     return str(path)
+
+
+def write_layers(path: Path) -> str:
+    """Segments as 3D Slicer writes those that overlap: liver and spleen in a layer, a cyst of the liver in another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    layers = np.zeros((2, *SIZE), np.uint8)  # layer, column, row, slice
+    layers[0, 0:2, 0, 0], layers[0, 3, 2, 1], layers[1, 1, 0, 0] = 1, 2, 1
+    names = {"Segment0": ("liver", 1, 0), "Segment1": ("spleen", 2, 0), "Segment2": ("cyst", 1, 1)}
+    segments = {
+        f"{segment}_{key}": str(value)
+        for segment, values in names.items()
+        for key, value in zip(("Name", "LabelValue", "Layer"), values, strict=True)
+    }
+    header = {
+        "space": "left-posterior-superior", "kinds": ["list", "domain", "domain", "domain"],
+        "space directions": np.vstack([np.full(3, np.nan), LPS[:3, :3].T]), "space origin": LPS[:3, 3],
+    }  # fmt: skip
+    nrrd.write(str(path), layers, {**header, **segments})
+    return str(path)

@@ -159,3 +159,11 @@ def test_scores_are_shares(prediction, reference, closed):
 def test_the_reference_itself_is_right(text, closed):
     assert strict(text, text, closed).correct
     assert exact(text, text, closed) == 1.0
+
+
+def test_chinese_is_read_character_by_character():
+    assert words("左肺，12") == ("左", "肺", "12")
+    assert strict("左肺。", "左肺", False).correct
+    assert not strict("右肺", "左肺", False).correct
+    assert strict("右肺", "左肺", False).recall == 1 / 2
+    assert not strict("不是", "是", True).correct

@@ -93,3 +93,30 @@ def encoder(loaded):
     from medclm.train.collate import Encoder
 
     return Encoder(loaded.processor, loaded.family, loaded.grid_hw)
+
+
+@pytest.fixture(scope="session")
+def family_dirs(tmp_path_factory):
+    """Makes a tiny base model of :mod:`tests.train.tiny_families` by name, once."""
+    from functools import cache
+
+    from tests.train import tiny_families
+
+    root = tmp_path_factory.mktemp("families")
+    return cache(lambda name: tiny_families.write(name, root / name))
+
+
+@pytest.fixture(scope="session")
+def family_bases(family_dirs):
+    """(Loaded, Encoder) by name, loaded once: tests leave them as they are."""
+    from functools import cache
+
+    from medclm.train.encode import Encoder
+    from medclm.train.model import load_base
+
+    def load(name: str):
+        loaded = load_base(str(family_dirs(name)))
+        loaded.model.eval()
+        return loaded, Encoder(loaded.processor, loaded.family, loaded.grid_hw)
+
+    return cache(load)

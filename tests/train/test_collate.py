@@ -1,7 +1,9 @@
 import numpy as np
 import PIL.Image
+import pytest
 import torch
 
+from medclm.data.records import Prior
 from medclm.train.collate import FORCED, collate, prompts
 from medclm.train.views import REASONING, make_view, pixels
 from tests.train.conftest import make_record
@@ -72,17 +74,6 @@ def test_a_padded_batch_gives_the_losses_of_its_examples_alone(loaded, encoder):
             assert torch.allclose(together["ce"][batch.owner == n], alone["ce"], atol=1e-5)
 
 
-def test_a_picture_is_processed_once(encoder, loaded, monkeypatch):
-    calls = []
-    monkeypatch.setattr(encoder, "look", lambda picture, made=encoder.look: calls.append(1) or made(picture))
-    views = [make_view(RECORDS[0], q, "medium", loaded.family) for q in RECORDS[0].questions]
-    collate(encoder, views)
-    collate(encoder, views)
-    assert len(calls) == 1
-    collate(encoder, [make_view(RECORDS[0], RECORDS[0].questions[0], "easy", loaded.family)])
-    assert len(calls) == 2
-
-
 def test_prompts_are_the_beginning_of_the_training_text(loaded, encoder):
     view = make_view(RECORDS[0], RECORDS[0].questions[0], "medium", loaded.family)
     hard = make_view(RECORDS[0], RECORDS[0].questions[0], "hard", loaded.family)
@@ -105,5 +96,50 @@ def test_prompts_are_padded_on_the_left(encoder):
     assert encoder.tokenizer.decode(found["input_ids"][0]).endswith(FORCED["answer"])
 
 
-def test_a_question_cannot_add_image_tokens(encoder):
-    assert encoder.prompt("what <image> is", "answer").count("<image>") == 16
+def asked_of_two(number=0):
+    """A record with an earlier picture of another shape, and a question about both."""
+    record, before = make_record(number), make_record(number + 1)
+    found = before.findings[0].model_copy(update={"label": "nodule", "box_xyxy": (0.0, 0.0, 40.0, 30.0)})
+    prior = Prior(image_id=before.image_id, uri="earlier.png", image=before.image, findings=(found,))
+    question = record.questions[0].model_copy(
+        update={"id": "change", "type": "follow-up", "question": "How has the nodule changed?", "answer": "larger"}
+    )
+    return record.model_copy(update={"prior": prior, "questions": (*record.questions, question)}), question
+
+
+@pytest.mark.parametrize(
+    "name", ["smolvlm", "llava-clip", "llava_onevision", "qwen2_5_vl", "internvl", "gemma3", "paligemma"]
+)
+def test_two_pictures_are_shown_in_order_and_each_gets_its_own_boxes(family_bases, name):
+    loaded, encoder = family_bases(name)
+    record, question = asked_of_two()
+    two = make_view(record, question, "medium", loaded.family)
+    one = make_view(record, record.questions[0], "medium", loaded.family)
+    batch = collate(encoder, [one, two], (1,))
+    frame = loaded.family.frame_of((60, 80))
+    rows, columns = frame.grid_hw
+    target = batch.localize
+    assert target.image_mask.sum(1).tolist() == [rows * columns, 2 * rows * columns]
+    earlier, now = target.weights[1].reshape(2, rows, columns)
+    assert torch.equal(now.flatten(), target.weights[0][: rows * columns])
+    # the earlier box is the picture's upper left quarter
+    assert earlier[0, 0] == 1
+    assert earlier[rows - 1].sum() == earlier[:, columns - 1].sum() == 0
+    with torch.no_grad():
+        loaded.model(**batch.inputs, use_cache=False)
+        pictures = [pixels(shown.image) for shown in two.images]
+        prompt = prompts(encoder, [pictures, pictures[-1]], [question.question, "Which side?"], "reason")
+        out = loaded.model.generate(**prompt, max_new_tokens=2, do_sample=False)
+    length = int(prompt["attention_mask"][0].sum())
+    assert prompt["input_ids"][0, -length:].tolist() == encoder.text(two)[0][:length]
+    assert out.shape[0] == 2
+
+
+def test_only_the_box_s_own_picture_is_looked_at(family_bases):
+    loaded, encoder = family_bases("qwen2_5_vl")
+    record, question = asked_of_two()
+    bare = record.model_copy(update={"prior": record.prior.model_copy(update={"findings": ()})})
+    batch = collate(encoder, [make_view(bare, question, "medium", loaded.family)], (1,))
+    rows, columns = loaded.family.frame_of((60, 80)).grid_hw
+    images = (batch.inputs["input_ids"][0] == encoder.image_token_id).nonzero()[:, 0]
+    assert torch.equal(batch.localize.image_index[0], images[rows * columns :])

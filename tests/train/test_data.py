@@ -3,7 +3,7 @@ import itertools
 import pyarrow as pa
 import pytest
 
-from medclm.data.records import from_table
+from medclm.data.record_table import from_table
 from medclm.errors import UsageError
 from medclm.train import data
 from medclm.train.data import (

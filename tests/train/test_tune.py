@@ -1,45 +1,25 @@
-"""The search: choosing, the schedule file, ASHA's cut, and a real search over real training runs."""
+"""`medclm tune`, for real: a search over real training runs whose driver is killed, and the command run again."""
 
 from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pyarrow.parquet as pq
 import pytest
 
 from medclm import config, storage
 from medclm.config import Choice, TrainConfig, TuneConfig
-from medclm.errors import MedclmError, UsageError
-from medclm.train import trials, tune
-from medclm.train.trials import Trial, choose
+from medclm.errors import UsageError
+from medclm.train import tune
+from medclm.train.tuning.space import applied
 from tests.hand_dataset import make_record, write_dataset
 
-
-def trial(name: str, step: int, score: float | None, status: str = "finished") -> Trial:
-    return Trial(name, {"schedule.easy": 0.1}, status, step, score, (), 1.0)
-
-
-def test_best_is_chosen_among_those_that_went_furthest():
-    tried = (trial("a", 50, 0.9, "stopped"), trial("b", 100, 0.5), trial("c", 100, 0.7), trial("d", 100, 0.7))
-    assert choose(tried).name == "c", "the earlier of equals; a stopped trial's 0.9 is of another step"
-    assert choose(tried, "min").name == "b"
-    assert choose((trial("x", 0, None), trial("y", 100, 0.9, "failed"))) is None
-
-
-def test_the_schedule_file_loads_as_a_train_config(tmp_path):
-    train = TrainConfig.model_validate({"steps": 321, "optim": {"lr": 1e-3}})
-    best = {"schedule.easy": 0.125, "loss.localization": 0.5, "optim.min_lr_share": 0.25}
-    file = tmp_path / "schedule.yaml"
-    file.write_text(trials.schedule_text(train, best, "found: 0.5"))
-    loaded = config.load(TrainConfig, file)
-    assert loaded == tune.applied(train, best)
-    assert (loaded.schedule.easy, loaded.loss.localization, loaded.optim.lr, loaded.steps) == (0.125, 0.5, 1e-3, 321)
-    assert file.read_text().startswith("# found: 0.5\n")
-    assert "batch_size" not in file.read_text(), "what is a default is left out"
-
-
-def test_trials_are_evaluated_when_asha_looks():
-    assert tune._compared(TuneConfig(grace_steps=50)).evaluate_every == 50
-    assert tune._compared(TuneConfig(grace_steps=50, train=TrainConfig(steps=20))).evaluate_every == 20
-    assert tune._compared(TuneConfig(train=TrainConfig(evaluate_every=7))).evaluate_every == 7
+LOSS = "loss.localization"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +29,34 @@ def dataset(tmp_path_factory):
     return write_dataset(tmp_path_factory.mktemp("hand"), records)
 
 
+def settings_of(**changes) -> TuneConfig:
+    """A grid of two weights of L_loc. The loss with the larger one is larger, so it must be stopped at step 2 of 4."""
+    small = {"vision": "random", "image_size": 32, "patch_size": 8, "scale": 1, "vision_width": 16, "vision_layers": 1,
+             "text_width": 16, "text_layers": 2, "heads": 2, "vocabulary": 400}  # fmt: skip
+    train = {
+        "model": {"tiny": small}, "steps": 4, "batch_size": 4, "evaluate_every": 2, "evaluate_limit": 2, "log_every": 1,
+        "schedule": {"name": "cot-only"}, "loss": {"localization": 0.1},
+    }  # fmt: skip
+    fixed = {
+        "train": train,
+        "space": {LOSS: {"values": [0.1, 30.0]}},
+        "search": "grid",
+        "metric": "loss",
+        "mode": "min",
+    }
+    fixed |= {"grace_steps": 2, "stage_grace_steps": 0, "compare": {"seeds": []}, "worker_cpus": 0.5}
+    return TuneConfig.model_validate(fixed | changes)
+
+
+def test_trials_are_measured_and_kept_when_they_are_first_judged():
+    assert tune.compared(TuneConfig(grace_steps=50)).evaluate_every == 50
+    assert tune.compared(TuneConfig(grace_steps=50, train=TrainConfig(steps=20))).evaluate_every == 20
+    train = tune.compared(TuneConfig(train=TrainConfig(evaluate_every=7)))
+    assert (train.evaluate_every, train.checkpoint_every, train.keep_checkpoints) == (7, 7, 2)
+    population = tune.compared(TuneConfig(search="pbt", train=TrainConfig(steps=1000)))
+    assert (population.evaluate_every, population.keep_checkpoints) == (100, 11), "others copy any of them"
+
+
 def test_a_wrong_space_fails_before_anything_starts(dataset, tmp_path):
     settings = TuneConfig(space={"loss.localisation": Choice(low=0, high=1)})
     with pytest.raises(UsageError, match=r"did you mean 'loss[.]localization'"):
@@ -56,74 +64,58 @@ def test_a_wrong_space_fails_before_anything_starts(dataset, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def settings_of(**changes) -> TuneConfig:
-    small = {
-        "image_size": 48,
-        "patch_size": 12,
-        "vision_width": 32,
-        "vision_layers": 1,
-        "text_width": 32,
-        "text_layers": 2,
-    }
-    train = {
-        "model": {"tiny": {**small, "heads": 2, "vocabulary": 400}},
-        "steps": 4, "batch_size": 4, "evaluate_every": 2, "evaluate_limit": 4, "checkpoint_every": 4, "log_every": 1,
-    }  # fmt: skip
-    space = {"schedule.easy": {"low": 0.0, "high": 0.6}, "loss.localization": {"low": 0.03, "high": 3, "log": True}}
-    return TuneConfig.model_validate(
-        {"train": train, "space": space, "trials": 2, "concurrent": 2, "grace_steps": 4, **changes}
-    )
+def test_there_must_be_a_search_to_go_on_with(dataset, tmp_path):
+    with pytest.raises(UsageError, match="no search to go on with"):
+        tune.tune(dataset, str(tmp_path / "out"), settings_of(), resume=True)
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_real_search_over_real_training(ray_cluster, dataset, tmp_path):
+def test_a_directory_holds_one_search(dataset, tmp_path):
+    tune._claim(str(tmp_path), "abc", settings_of(), resume=False)
+    tune._claim(str(tmp_path), "abc", settings_of(trials=9), resume=True)
+    with pytest.raises(UsageError, match=r"(?s)another search.*different: grace_steps, seed"):
+        tune._claim(str(tmp_path), "other", settings_of(seed=4, grace_steps=1), resume=False)
+
+
+def test_trials_need_a_directory(dataset):
+    with pytest.raises(UsageError, match="trials need a directory"):
+        tune.tune(dataset, "memory://out", settings_of())
+
+
+def test_a_search_whose_driver_is_killed_goes_on(ray_cluster, dataset, tmp_path):
+    out, file = tmp_path / "out", tmp_path / "tune.yaml"
+    file.write_text(json.dumps(settings_of().model_dump(mode="json")))
+    first = out / "trials" / "t000" / "g0" / "reports" / "00000002.json"
+    _kill_when(first, ["tune", "--data", dataset, "--out", str(out), "--config", str(file), "--json"])
+    before = {path: path.stat().st_mtime_ns for path in out.glob("trials/*/g*/reports/*.json")}
     calls: list[tuple[int, int]] = []
-    out = str(tmp_path / "out")
     settings = settings_of()
-    result = tune.tune(dataset, out, settings, progress=lambda done, total: calls.append((done, total)))
-    assert [one.status for one in result.trials] == ["finished", "finished"]
-    assert [[step for step, _ in one.history] for one in result.trials] == [[2, 4], [2, 4]]
-    assert result.trials[0].values == {"schedule.easy": 0.3, "loss.localization": 1.0}, (
-        "the untuned values are tried first"
-    )
+    result = tune.tune(dataset, str(out), settings, lambda done, total: calls.append((done, total)), resume=True)
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "no step that was measured is trained again"
+    assert [(one.values[LOSS], one.status) for one in result.trials] == [(0.1, "finished"), (30.0, "stopped")]
+    assert [[step for step, _ in one.history] for one in result.trials] == [[2, 4], [2]], "stopped for real"
+    assert (result.summary()["steps_spent"], result.summary()["steps_without_stopping"]) == (6, 8)
+    assert [shares for _, *shares in result.trials[0].shares] == [[0.0, 1.0, 0.0]] * 2, "cot-only trains Medium"
     assert calls[-1] == (2, 2)
-    loaded = config.load(TrainConfig, result.schedule_yaml)
-    assert loaded == tune.applied(settings.train, result.best.values)
-    table = pq.read_table(tmp_path / "out" / "trials.parquet").to_pylist()
-    assert [row["schedule.easy"] for row in table] == [one.values["schedule.easy"] for one in result.trials]
-    assert [row["history_step"] for row in table] == [[2, 4], [2, 4]]
-    assert storage.read_json(tmp_path / "out" / "tune.json")["summary"] == result.summary()
-    runs = {path.name for path in (tmp_path / "out" / "trials").iterdir()}
-    assert runs == {one.name for one in result.trials}
-    assert tune.tune(dataset, out, settings) == result, "the same search again is read, not run"
+    assert config.load(TrainConfig, result.schedule_yaml) == applied(settings.train, {LOSS: 0.1})
+    assert pq.read_table(out / "trials.parquet")["history_step"].to_pylist() == [[2, 4], [2]]
+    assert storage.read_json(out / "tune.json")["summary"] == result.summary()
+    assert "<polyline" in (out / "report.html").read_text()
+    assert tune.tune(dataset, str(out), settings) == result, "the same search again is read, not run"
 
 
-def test_bad_trials_really_stop_early(ray_cluster, dataset, tmp_path, monkeypatch):
-    """Ray Tune and ASHA as they are, with a training loop whose accuracy is its own parameter."""
+def _kill_when(file, arguments: list[str]) -> None:
+    """Runs the command on the tests' Ray and kills it, without a chance to tidy up, once the file is there."""
+    import ray
 
-    def known_accuracy(values, data, out, train, metric):  # local: Ray sends it by value
-        from ray import tune as ray_tune
-
-        for step in range(1, train.steps + 1):
-            ray_tune.report({"step": step, metric: values["loss.localization"]})
-
-    monkeypatch.setattr(tune, "run_trial", known_accuracy)
-    space = {"loss.localization": {"values": [0.1, 0.2, 0.9]}}
-    result = tune.tune(dataset, str(tmp_path / "out"), settings_of(space=space, trials=8, concurrent=1, grace_steps=1))
-    good = {one.status for one in result.trials if one.values["loss.localization"] == 0.9}
-    steps = [one.step for one in result.trials if one.values["loss.localization"] < 0.9]
-    assert good == {"finished"}
-    assert min(steps) < 4
-    assert result.best.values == {"loss.localization": 0.9}
-    summary = result.summary()
-    assert summary["steps_spent"] < summary["steps_without_stopping"] == 32
-    assert summary["trials"]["stopped"] >= 1
-
-
-def test_failed_trials_are_told(ray_cluster, dataset, tmp_path, monkeypatch):
-    def broken(values, data, out, train, metric):
-        raise OSError("the disk is full")
-
-    monkeypatch.setattr(tune, "run_trial", broken)
-    with pytest.raises(MedclmError, match="no trial reported the metric") as caught:
-        tune.tune(dataset, str(tmp_path / "out"), settings_of())
-    assert "the disk is full" in str(caught.value)
+    environment = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    command = [sys.executable, "-m", "medclm.cli", *arguments]
+    driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not file.exists():
+        if driver.poll() is not None or time.monotonic() > until:
+            driver.kill()
+            raise AssertionError(driver.communicate())
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()

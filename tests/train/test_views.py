@@ -2,12 +2,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from medclm.data.records import Step
+from medclm.data.records import Prior, Step
+from medclm.errors import MedclmError
 from medclm.train.families import FAMILIES
-from medclm.train.views import BOX_COLOR, make_view, parse_answer, pixels, target_text
+from medclm.train.views import (
+    BOX_COLOR,
+    has_pictures,
+    make_view,
+    pictures_of,
+    pixels,
+)
 from tests.train.conftest import make_record
 
 FAMILY = dataclasses.replace(FAMILIES["idefics3"], frame_size=80)
@@ -75,32 +80,57 @@ def test_pixels_draw_the_box_just_outside_its_edge():
     assert changed.sum() == 4 * 17
 
 
-_WORDS = st.text(st.characters(categories=["L", "N"], include_characters=" ,.%"), min_size=1, max_size=30).map(
-    lambda text: " ".join(text.split())
-).filter(bool)  # fmt: skip
-_STEPS = st.lists(st.builds(Step, step=st.sampled_from(["seed", "organ", "view"]), text=_WORDS), max_size=4)
+def with_prior(findings=None, question="How has the nodule changed?", finding_ids=("f0",)):
+    before = make_record(8)
+    prior = Prior(
+        image_id="before", uri="b.png", image=before.image, findings=before.findings if findings is None else findings
+    )
+    asked = RECORD.questions[0].model_copy(
+        update={"type": "follow-up", "question": question, "finding_ids": finding_ids, "answer": "larger"}
+    )
+    return RECORD.model_copy(update={"prior": prior, "questions": (asked,)}), asked
 
 
-@given(_STEPS, _WORDS)
-def test_parse_is_the_inverse_of_target_text(steps, answer):
-    text, reasoning, _ = target_text(steps, answer, (60, 80), FAMILY)
-    parsed = parse_answer(text, (60, 80), FAMILY)
-    assert (parsed.answer, parsed.steps, parsed.ok) == (answer, tuple(steps), True)
-    assert (reasoning == (0, 0)) == (not steps)
+def test_a_question_about_change_shows_the_earlier_picture_first():
+    record, question = with_prior()
+    easy = make_view(record, question, "easy", FAMILY)
+    medium = make_view(record, question, "medium", FAMILY)
+    assert [shown.image_id for shown in easy.images] == ["before", RECORD.image_id]
+    before = record.prior.findings[0].box_xyxy
+    assert [shown.drawn for shown in easy.images] == [(before,), (BOX,)]
+    assert [shown.drawn for shown in medium.images] == [(), ()]
+    assert [shown.loc_boxes for shown in medium.images] == [(before,), (BOX,)]
+    hard = make_view(record, question, "hard", FAMILY)
+    assert [shown.loc_boxes for shown in hard.images] == [(), ()]
+    assert [p.shape for p in pictures_of(record, question)] == [(60, 80, 3)] * 2
 
 
-@pytest.mark.parametrize(
-    ("text", "answer", "steps", "ok"),
-    [
-        ("Answer: yes", "yes", 0, True),
-        ("Answer:", "", 0, False),
-        ("yes", "", 0, False),
-        ("Reasoning:\nseed: a nodule [1 2 3 4]\nAnswer: left lung", "left lung", 1, True),
-        ("Reasoning:\nno colon here\nAnswer: yes", "yes", 1, False),
-        ("Reasoning:\nseed: cut off in the", "", 1, False),
-        ("Reasoning:\nAnswer: yes", "yes", 0, False),
-    ],
-)
-def test_parse_of_what_models_write(text, answer, steps, ok):
-    parsed = parse_answer(text, (60, 80), FAMILY)
-    assert (parsed.answer, len(parsed.steps), parsed.ok) == (answer, steps, ok)
+def test_a_resolved_finding_is_known_by_its_name():
+    nodule = make_record(8).findings[0]
+    other = nodule.model_copy(update={"id": "f1", "label": "mass", "box_xyxy": (0.0, 0.0, 5.0, 5.0)})
+    record, question = with_prior((nodule, other), "What has become of the nodule?", ())
+    record = record.model_copy(update={"findings": ()})
+    bare = question.model_copy(update={"reasoning": (Step(step="prior", text="The earlier image shows a nodule."),)})
+    view = make_view(record, bare, "easy", FAMILY)
+    assert [shown.drawn for shown in view.images] == [(nodule.box_xyxy,), ()]
+    assert view.domain == "nodule/CR"
+
+
+def test_other_questions_show_one_picture():
+    record, _ = with_prior()
+    assert len(make_view(record, RECORD.questions[0], "medium", FAMILY).images) == 1
+    assert len(pictures_of(record, RECORD.questions[0])) == 1
+
+
+def test_pictures_that_are_missing():
+    record, question = with_prior()
+    without = record.model_copy(update={"prior": record.prior.model_copy(update={"image": None})})
+    bare = record.model_copy(update={"image": None})
+    assert has_pictures(record, question)
+    for broken, asked in ((without, question), (bare, question), (bare, RECORD.questions[0]), (RECORD, question)):
+        assert not has_pictures(broken, asked)
+        with pytest.raises(MedclmError, match="without a picture") as error:
+            make_view(broken, asked, "medium", FAMILY)
+        assert error.value.details["remedy"]
+        with pytest.raises(MedclmError, match="lacks a picture"):
+            pictures_of(broken, asked)

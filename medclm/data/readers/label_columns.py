@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from string import Formatter
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from medclm.data.readers.column_map import Columns
 from medclm.data.readers.presets import NIH_PATIENT
-from medclm.errors import UsageError
 
 
-class LabelColumns(BaseModel):
+class LabelColumns(Columns):
     """Which column says what; "" where none does. Names are the header's, without blanks at either end.
 
     Attributes:
@@ -24,13 +23,11 @@ class LabelColumns(BaseModel):
         labels: columns that are findings by their names; or
         listed: the column that lists findings.
         separator: between the findings of a list that is no Python list.
-        complete: the list names every finding of the table, so that one that says "no finding" denies all of them.
+        complete: a list that says "no finding" and nothing else denies every finding of the table.
+        exhaustive: each image was judged by every finding of the table, so that a list denies what it does not name.
         patient, study, view, plane, modality, split: of the image.
         fixed: what no column says because it is the same in every row.
-        patient_pattern: regular expression at the start of the image id whose first group is the patient.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: str = ""
     study_folder: str = ""
@@ -39,25 +36,14 @@ class LabelColumns(BaseModel):
     listed: str = ""
     separator: str = "|"
     complete: bool = False
+    exhaustive: bool = False
     patient: str = ""
     study: str = ""
     view: str = ""
     plane: str = ""
     modality: str = ""
     split: str = ""
-    fixed: dict[Literal["modality", "plane", "view"], str] = {}
-    patient_pattern: str = ""
-
-    @field_validator("patient_pattern")
-    @classmethod
-    def _one_group(cls, pattern: str) -> str:
-        try:
-            groups = re.compile(pattern).groups
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
-        if pattern and not groups:
-            raise ValueError("needs a group for the patient")
-        return pattern
+    fixed: dict[Literal["modality", "plane", "view"], str] = Field(default={})
 
     @model_validator(mode="after")
     def _one_form(self) -> LabelColumns:
@@ -65,8 +51,8 @@ class LabelColumns(BaseModel):
             raise ValueError("name the column `image`, or the `study_folder`")
         if bool(self.labels) == bool(self.listed):
             raise ValueError("name the findings' own columns `labels`, or the column `listed`")
-        if not self.separator or (self.complete and not self.listed):
-            raise ValueError("`separator` must not be empty, and `complete` is for `listed`")
+        if not self.separator or ((self.complete or self.exhaustive) and not self.listed):
+            raise ValueError("`separator` must not be empty; `complete` and `exhaustive` are for `listed`")
         return self
 
     @property
@@ -86,11 +72,16 @@ NIH_LABELS = LabelColumns(
     image="Image Index",
     listed="Finding Labels",
     complete=True,
+    exhaustive=True,
     view="View Position",
     patient_pattern=NIH_PATIENT,
     fixed={"modality": "DX", "plane": "frontal"},
 )
-"""NIH ChestX-ray14, ``Data_Entry_2017.csv``: 14 findings or "No Finding" for each of 112,120 radiographs."""
+"""NIH ChestX-ray14, ``Data_Entry_2017.csv``: 14 findings or "No Finding" for each of 112,120 radiographs.
+
+Exhaustive: each report was mined for all of the findings, and the published label is a vector with a 0 or a 1 for each
+(Wang et al., CVPR 2017, sections 3 and 4). A 0 is as good as the mining was.
+"""
 
 CHEXPERT_LABELS = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",
@@ -121,22 +112,11 @@ MIMIC_CXR = LabelColumns(
 PADCHEST = LabelColumns(
     image="ImageID",
     listed="Labels",
+    complete=True,
     view="Projection",
     patient="PatientID",
     study="StudyID",
     fixed={"modality": "DX"},
 )
-"""PadChest: the labels of each radiograph's report; those not mentioned are not known to be absent."""
-
-
-def label_columns(columns: dict[str, Any] | LabelColumns | None) -> LabelColumns:
-    """A map from its fields. Raises UsageError where it is wrong."""
-    if isinstance(columns, LabelColumns):
-        return columns
-    try:
-        return LabelColumns.model_validate(columns or {})
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc'])) or 'columns'}: {fault['msg']}" for fault in error.errors()]
-        raise UsageError(
-            "the column map is wrong", got="; ".join(faults), expected=", ".join(LabelColumns.model_fields)
-        ) from None
+"""PadChest: the labels of each radiograph's report. Not exhaustive: a report says what its reader thought worth saying,
+so that only "normal" denies anything (Bustos et al., Medical Image Analysis 2020)."""

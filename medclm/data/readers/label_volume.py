@@ -17,7 +17,7 @@ import numpy as np
 from medclm import storage
 from medclm.data import anatomy, boxes
 from medclm.data.grid import reordered
-from medclm.data.label_files import read_labels
+from medclm.data.label_files import LabelFile, read_labels
 from medclm.data.readers.base import Listing, ReadResult, Refused, make_finding
 from medclm.data.readers.volume_folder import VolumeEntry, VolumeFolder, volume_name
 from medclm.data.records import Finding, Organ, Record
@@ -68,7 +68,7 @@ def read_label_volumes(
         where = entry.name
         try:
             where, address = files.take(entry)
-            gathered.volume(entry, *_read(address, entry, names), where)
+            gathered.volume(entry, _read(address, entry, names), where)
         except Refused as error:
             gathered.refuse(entry.name, where, error)
     for path in files.unused:
@@ -119,16 +119,24 @@ class _LabelFiles:
         return found[0], self.unused.pop(found[0])
 
 
-def _read(path: str, entry: VolumeEntry, names: dict[int, str]) -> tuple[np.ndarray, dict[int, str]]:
-    """Labels as (slices, rows, columns) of the volume, and what their values mean.
+Layer = tuple[np.ndarray, dict[int, str]]
+"""Labels as (slices, rows, columns) of a volume, and what their values mean."""
+
+
+def _read(path: str, entry: VolumeEntry, names: dict[int, str]) -> list[Layer]:
+    """The layers of a label file, most often one, laid on the volume.
 
     Raises:
         Refused: the file cannot be read, its values have no meaning, or it lies elsewhere.
     """
     try:
-        labels = read_labels(path)
+        layers = read_labels(path)
     except MedclmError as error:
         raise Refused("bad-segmentation", str(error)) from error
+    return [_on_volume(layer, entry, names) for layer in layers]
+
+
+def _on_volume(labels: LabelFile, entry: VolumeEntry, names: dict[int, str]) -> Layer:
     found = names or labels.names
     if not found:
         raise Refused("unknown-category", "nothing says what the values mean; set reader.labels, e.g. {1: nodule}")
@@ -159,19 +167,19 @@ class _Gathered:
         reject = Reject(image_id=image_id, where=where, reason=error.reason, detail=error.detail, finding_id=finding_id)
         self.rejects.append(reject)
 
-    def volume(self, entry: VolumeEntry, voxels: np.ndarray, names: dict[int, str], where: str) -> None:
+    def volume(self, entry: VolumeEntry, layers: list[Layer], where: str) -> None:
         """Adds the records of one volume."""
-        skipped, of_lesions = 0, any(value and name and not _organ(name) for value, name in names.items())
-        for k, labels in enumerate(voxels):
-            present = {int(v) for v in np.unique(labels) if v} if labels.any() else set()
-            here = {value: names[value] for value in sorted(present & names.keys()) if names[value]}
-            findings = list(_findings(labels, here, entry.image_id(k)))
-            unknown = sorted(present - names.keys())
+        means = [(value, name) for _, names in layers for value, name in names.items()]
+        skipped, of_lesions = 0, any(value and name and not _organ(name) for value, name in means)
+        for k in range(len(layers[0][0])):
+            here = [_Slice(voxels[k], names) for voxels, names in layers]
+            findings = list(_findings(here, entry.image_id(k)))
+            unknown = sorted({value for one in here for value in one.unknown})
             if not findings and not unknown:
                 skipped += 1
                 if not self.every or (skipped - 1) % self.every:
                     continue
-            organs = _organs(labels, here)
+            organs = _organs(here)
             self.records.append(entry.record(k, self.dataset, READER, findings, organs))
             if unknown or not of_lesions:
                 self.incomplete.add(entry.image_id(k))
@@ -180,23 +188,38 @@ class _Gathered:
                 self.refuse(entry.image_id(k), f"{where}: slice {k}", error, f"{entry.image_id(k)}:value-{value}")
 
 
-def _findings(labels: np.ndarray, names: dict[int, str], image_id: str) -> Iterator[Finding]:
-    """Each connected part (8 neighbours) of a value that is no organ, numbered by value, then by first pixel.
+@dataclass
+class _Slice:
+    """The labels of one layer on one slice.
 
-    ``names`` are of the values on this slice, in order.
+    Attributes:
+        names: of the values that are there and mean something, in their order.
+        unknown: the values that are there and mean nothing.
     """
+
+    labels: np.ndarray
+    names: dict[int, str]
+
+    def __post_init__(self) -> None:
+        present = {int(v) for v in np.unique(self.labels) if v} if self.labels.any() else set()
+        self.unknown = sorted(present - self.names.keys())
+        self.names = {value: self.names[value] for value in sorted(present & self.names.keys()) if self.names[value]}
+
+
+def _findings(layers: list[_Slice], image_id: str) -> Iterator[Finding]:
+    """Each connected part (8 neighbours) of a value that is no organ, numbered by layer, value, then first pixel."""
     from scipy.ndimage import find_objects, label
 
     number = 0
-    for value, name in names.items():
+    for layer, value, name in ((one, *item) for one in layers for item in one.names.items()):
         if _organ(name):
             continue
-        parts, _ = label(labels == value, structure=np.ones((3, 3)))
+        parts, _ = label(layer.labels == value, structure=np.ones((3, 3)))
         for n, (rows, cols) in enumerate(find_objects(parts), start=1):
             number += 1
             box = (float(cols.start), float(rows.start), float(cols.stop), float(rows.stop))
-            rle = boxes.encode_rle(parts == n)
-            yield make_finding(f"{image_id}:{number}", name, box, READER, labels.shape, rle)  # type: ignore[arg-type]
+            rle, size_hw = boxes.encode_rle(parts == n), parts.shape
+            yield make_finding(f"{image_id}:{number}", name, box, READER, size_hw, rle)
 
 
 def _organ(name: str) -> str | None:
@@ -204,14 +227,15 @@ def _organ(name: str) -> str | None:
     return None if anatomy.finding_name(name) else anatomy.organ_name(name)
 
 
-def _organs(labels: np.ndarray, names: dict[int, str]) -> Iterator[Organ]:
+def _organs(layers: list[_Slice]) -> Iterator[Organ]:
     """The organs among the values; several values of one organ are united."""
-    values: dict[str, list[int]] = {}
-    for value, name in names.items():
-        if organ := _organ(name):
-            values.setdefault(organ, []).append(value)
-    for organ, members in sorted(values.items()):
-        mask = np.isin(labels, members)
+    masks: dict[str, np.ndarray] = {}
+    for layer in layers:
+        for value, name in layer.names.items():
+            if organ := _organ(name):
+                mask = layer.labels == value
+                masks[organ] = masks[organ] | mask if organ in masks else mask
+    for organ, mask in sorted(masks.items()):
         yield Organ(
             name=organ, side=anatomy.organs()[organ].side, box_xyxy=boxes.box_from_mask(mask),
             area_px=int(mask.sum()), rle=boxes.encode_rle(mask), source=READER,

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from medclm.data import harmonise
 from medclm.data.readers.base import IMAGE_SUFFIXES, SPLITS, ReadResult, Refused, label_name
 from medclm.data.readers.collect import Collector
-from medclm.data.readers.label_columns import CHEXPERT, MIMIC_CXR, NIH_LABELS, PADCHEST, LabelColumns, label_columns
+from medclm.data.readers.label_columns import CHEXPERT, MIMIC_CXR, NIH_LABELS, PADCHEST, LabelColumns
 from medclm.data.readers.rows import Row, read_rows
 from medclm.errors import UsageError
 
@@ -48,10 +48,12 @@ def read_labels(
         reader: name that the records' sources carry.
         table: whose label table says what the labels mean (:mod:`medclm.data.harmonise`); of ``dataset`` when empty.
 
-    ``Record.labels`` are the findings that the table says are there, ``labels_absent`` those that it denies: by a 0, or
-    by "no finding" in a complete list. What rows of one image contradict each other in is neither, and noted. All
-    images are ``incomplete`` but those with "no finding" in a complete list. Words that the label table knows to be no
-    finding ("unchanged", "exclude") are left out and noted: nobody should be asked whether there is an unchanged.
+    ``Record.labels`` are the findings that the table says are there, ``labels_absent`` those that it denies: by a 0, by
+    "no finding" and nothing else in a complete list, or by not being in an exhaustive one. What rows of one image
+    contradict each other in is neither, and noted; so is a table that denies nothing, because no question can then be
+    answered with "no". All images are ``incomplete`` but those with "no finding" in a complete list. Words that the
+    label table knows to be no finding ("unchanged", "exclude") are left out and noted: nobody should be asked whether
+    there is an unchanged.
 
     Raises:
         UsageError: the map or ``uncertain`` is wrong. MedclmError: the table cannot be read or lacks a column.
@@ -60,7 +62,7 @@ def read_labels(
         raise UsageError(
             "there is no such reading of -1", got=uncertain, expected="uncertain: present, absent or unknown"
         )
-    reading = _Labels(Collector(images, dataset, reader), label_columns(columns), uncertain, table or dataset)
+    reading = _Labels(Collector(images, dataset, reader), LabelColumns.of(columns), uncertain, table or dataset)
     for row in read_rows(annotations, reading.columns.columns, delimiter):
         reading.take(row)
     return reading.finish()
@@ -184,19 +186,22 @@ class _Labels:
 
     def finish(self) -> ReadResult:
         """The result: what was said of each image, without contradictions."""
-        collector, disputed = self.collector, 0
+        collector, disputed, denies = self.collector, 0, False
         for image_id in collector:
             present, absent = self.said[image_id]["present"], self.said[image_id]["absent"]
-            denied = self.columns.complete and image_id in self.clear
-            if denied:
-                absent = self.names
+            denied = self.columns.complete and image_id in self.clear and not present
+            if denied or self.columns.exhaustive:
+                absent = absent | (self.names - present)
+            denies = denies or bool(absent)
             both = present & absent
             disputed += bool(both)
             collector.describe(
                 image_id, labels=tuple(sorted(present - both)), labels_absent=tuple(sorted(absent - both))
             )
-            if not denied or present:
+            if not denied:
                 collector.incomplete.add(image_id)
+        if not denies and self.names:
+            collector.notes.append("the table says of no image what is absent: no question has the answer no")
         if self.words:
             told = ", ".join(f"{word} ({count})" for word, count in sorted(self.words.items()))
             collector.notes.append(f"labels left out that are no findings: {told}")

@@ -10,11 +10,12 @@ import re
 from collections import defaultdict
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from medclm.data import boxes, harmonise
 from medclm.data.readers.base import SPLITS, ReadResult, Refused, label_name, make_finding
 from medclm.data.readers.collect import Collector
+from medclm.data.readers.column_map import Columns
 from medclm.data.readers.consensus import RATER, Consensus, agree
 from medclm.data.readers.rows import Row, read_rows
 from medclm.data.records import BoxXyxy
@@ -25,7 +26,7 @@ ABSENT = {"", "0", "0.0", "no", "false", "negative", "absent"}
 SHARED = Literal["label", "modality", "plane", "view"]
 
 
-class ColumnMap(BaseModel):
+class ColumnMap(Columns):
     """Which column says what; "" where none does. Names are the header's, without blanks at either end.
 
     Attributes:
@@ -40,10 +41,7 @@ class ColumnMap(BaseModel):
         attributes: columns that become attributes of the finding, by their own names.
         no_finding: labels that say that nothing was found, beside those that :mod:`medclm.data.harmonise` knows.
         fixed: what no column says because it is the same in every row.
-        patient_pattern: regular expression at the start of the image id whose first group is the patient.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: str = Field(min_length=1)
     label: str = ""
@@ -66,19 +64,7 @@ class ColumnMap(BaseModel):
     present: str = ""
     attributes: tuple[str, ...] = ()
     no_finding: tuple[str, ...] = ()
-    fixed: dict[SHARED, str] = {}
-    patient_pattern: str = ""
-
-    @field_validator("patient_pattern")
-    @classmethod
-    def _one_group(cls, pattern: str) -> str:
-        try:
-            groups = re.compile(pattern).groups
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
-        if pattern and not groups:
-            raise ValueError("needs a group for the patient")
-        return pattern
+    fixed: dict[SHARED, str] = Field(default={})
 
     @model_validator(mode="after")
     def _whole(self) -> ColumnMap:
@@ -133,7 +119,7 @@ def read_table(
     Raises:
         UsageError: the map or ``consensus`` is wrong. MedclmError: the table cannot be read or lacks a column.
     """
-    table = _Table(images, dataset, _column_map(columns), reader)
+    table = _Table(images, dataset, ColumnMap.of(columns), reader)
     if consensus not in ("all", "majority", "wbf"):
         raise UsageError("there is no such consensus", got=consensus, expected="all, majority or wbf")
     if consensus != "all" and not table.columns.rater:
@@ -141,18 +127,6 @@ def read_table(
     for row in read_rows(annotations, table.columns.columns, delimiter):
         table.take(row)
     return table.finish(consensus, positives_only)
-
-
-def _column_map(columns: dict[str, Any] | ColumnMap | None) -> ColumnMap:
-    if isinstance(columns, ColumnMap):
-        return columns
-    try:
-        return ColumnMap.model_validate(columns or {})
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc'])) or 'columns'}: {fault['msg']}" for fault in error.errors()]
-        raise UsageError(
-            "the column map is wrong", got="; ".join(faults), expected=", ".join(ColumnMap.model_fields)
-        ) from None
 
 
 class _Table:

@@ -59,6 +59,12 @@ class Cached:
     def _read(self, path: str) -> str | None:
         return str(storage.read_json(path)["answer"]) if storage.exists(path) else None
 
+    def forget(self, messages: Messages) -> None:
+        """Lets an answer that was of no use be asked for again by the next build."""
+        fs, path = storage.open_fs(self.path(self.key(messages)))
+        if fs.exists(path):
+            fs.rm_file(path)
+
     def complete(self, prompts: list[Messages], done: Done) -> list[str | None]:
         """See :class:`Engine`. Equal prompts of one call are asked once."""
         keys = [self.key(messages) for messages in prompts]

@@ -63,7 +63,7 @@ class Rewriter:
         prompts = [messages for group in groups for messages in group]
         self._spend(prompts)
         answers = iter(self.engine.complete(prompts, lambda n, answer: None))
-        return [self._judge(b, list(islice(answers, len(g)))) for b, g in zip(bundles, groups, strict=True)]
+        return [self._judge(b, g, list(islice(answers, len(g)))) for b, g in zip(bundles, groups, strict=True)]
 
     def _prompts(self, bundle: Bundle) -> list[Messages]:
         if self.config.together:
@@ -80,17 +80,19 @@ class Rewriter:
         check_cost(found, None if limit is None else limit / self.config.actors - self.stats.cost)
         self.stats.cost += found.cost
 
-    def _judge(self, bundle: Bundle, answers: list[str | None]) -> list[str | None]:
-        """The texts that hold: ``answers`` has one for all requests, or one each."""
+    def _judge(self, bundle: Bundle, prompts: list[Messages], answers: list[str | None]) -> list[str | None]:
+        """The texts that hold: ``answers`` has one for all requests, or one each, as ``prompts`` has."""
         count = len(bundle.requests)
         if self.config.together:
             (answer,) = answers
             found = read_answer(answer, count) if answer is not None else None
             texts: list[str | None] = [None] * count if found is None else list(found)
-            answers = answers * count
+            answers, prompts = answers * count, prompts * count
         else:
             texts = [read_plain(answer) if answer is not None else None for answer in answers]
-        for answer, text in zip(answers, texts, strict=True):
+        for messages, answer, text in zip(prompts, answers, texts, strict=True):
+            if text is None and answer is not None and isinstance(self.engine, Cached):
+                self.engine.forget(messages)
             if text is None:
                 self.stats.texts["no-answer" if answer is None else "malformed"] += 1
         return [self._accepted(request, text) for request, text in zip(bundle.requests, texts, strict=True)]

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from medclm.data.grid import Grid
+from medclm.data.label_files import LabelFile, read_labels
 from medclm.data.records import Source
 from medclm.data.segmenters.labels import labels, organs_of
+from medclm.data.volume_files import SUFFIXES, read_grid
 from medclm.errors import MedclmError
 
 TOTALSEGMENTATOR = "totalsegmentator_ct"
-SUFFIXES = (".nii", ".nii.gz", ".nrrd")
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -56,92 +57,43 @@ class LabelVolume:
         return masks
 
 
-def load_labels(path: str, names: str = "") -> LabelVolume:
-    """A NIfTI or NRRD label volume from a local file.
+def load_labels(address: str, names: str = "") -> list[LabelVolume]:
+    """The label volumes of a file: one, or one a layer where segments overlap (3D Slicer).
 
     Args:
-        path: ``.nii``, ``.nii.gz`` or ``.nrrd``.
+        address: a NIfTI, NRRD or MetaImage file; any fsspec address.
         names: what the values mean: a list of :mod:`medclm.data.segmenters.labels` ("totalsegmentator_ct"). Without it,
-            the names in the file itself: TotalSegmentator's label table in a NIfTI extension, or 3D Slicer's
-            ``Segment0_Name`` and ``Segment0_LabelValue`` in an NRRD.
+            the names in the file itself (:func:`medclm.data.label_files.read_labels`).
 
     Raises:
-        MedclmError: the file cannot be read, no names are known, or one names no organ of the vocabulary.
+        MedclmError: the file cannot be read or does not say how it lies, no names are known, or one names no organ of
+            the vocabulary.
     """
-    try:
-        values, affine, own = _nrrd(path) if path.endswith(".nrrd") else _nifti(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise MedclmError(
-            "a label volume cannot be read", where=path, expected=", ".join(SUFFIXES), got=str(error)
-        ) from error
-    known = labels(names) if names else own
+    return [_volume(found, address, names) for found in read_labels(address)]
+
+
+def _volume(found: LabelFile, address: str, names: str) -> LabelVolume:
+    if found.grid.affine is None:
+        raise MedclmError("the label volume does not say how it lies in the patient", where=address)
+    known = labels(names) if names else found.names
+    present = {int(value) for value in np.unique(found.values)}
     if not known:
         raise MedclmError(
             "the label volume does not say what its values mean",
-            where=path,
+            where=address,
             expected="a label table in the file",
-            got=f"values {sorted(int(v) for v in np.unique(values))[:10]}",
-            remedy=f"name a list of labels: masks:{path}#{TOTALSEGMENTATOR}",
+            got=f"values {sorted(present)[:10]}",
+            remedy=f"name a list of labels: masks:{address}#{TOTALSEGMENTATOR}",
         )
-    present = {int(value) for value in np.unique(values)}
-    return LabelVolume(values, affine, organs_of({v: word for v, word in known.items() if v in present}, path))
-
-
-def _nifti(path: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    import nibabel
-
-    image: Any = nibabel.load(path)
-    values = np.asarray(image.dataobj)
-    return _whole(values), image.affine, _nifti_names(image)
-
-
-def _nifti_names(image: Any) -> dict[int, str]:
-    """The label table that TotalSegmentator writes: a header extension with ``<Label Key="1">spleen</Label>``."""
-    from xml.etree import ElementTree
-
-    for extension in image.header.extensions:
-        content = extension.get_content()
-        text = content.decode("utf-8", "ignore") if isinstance(content, bytes) else str(content)
-        if "<Label " not in text:
-            continue
-        table = ElementTree.fromstring(text.strip().rstrip("\0"))
-        return {int(entry.get("Key", 0)): (entry.text or "").strip() for entry in table.iter("Label")}
-    return {}
-
-
-def _nrrd(path: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    import nrrd
-
-    values, header = nrrd.read(path)
-    names = {}
-    for key, name in header.items():
-        if key.startswith("Segment") and key.endswith("_Name"):
-            names[int(header[key.replace("_Name", "_LabelValue")])] = name
-    return _whole(values), _nrrd_affine(header), names
-
-
-def _nrrd_affine(header: Any) -> np.ndarray:
-    affine = np.eye(4)
-    affine[:3, :3] = np.asarray(header["space directions"], dtype=np.float64).T
-    affine[:3, 3] = header["space origin"]
-    spaces = {"left-posterior-superior": LPS_TO_RAS, "right-anterior-superior": np.ones(3)}
-    affine[:3] *= spaces[header["space"]][:, None]
-    return affine
-
-
-def _whole(values: np.ndarray) -> np.ndarray:
-    """Labels as whole numbers; some tools write them as floats."""
-    whole = np.rint(values).astype(np.int32)
-    if values.ndim != 3 or not np.array_equal(whole, values):
-        raise ValueError(f"{values.ndim} axes of {values.dtype}: not a volume of whole numbers")
-    return whole
+    organs = organs_of({value: word for value, word in known.items() if value in present}, address)
+    return LabelVolume(found.values.transpose(2, 1, 0), np.diag([*LPS_TO_RAS, 1.0]) @ found.grid.affine, organs)
 
 
 def points_of(source: Source, size_hw: tuple[int, int]) -> np.ndarray:
     """Where the pixel centres of a stored picture lie: (H, W, 3) RAS+ millimetres.
 
     Args:
-        source: a DICOM file with a plane in the patient (PS3.3 C.7.6.2), or a slice of a NIfTI or NRRD volume:
+        source: a DICOM file with a plane in the patient (PS3.3 C.7.6.2), or a slice of a NIfTI, NRRD or MetaImage file:
             ``frame`` counts along the third axis, columns run along the first and rows along the second.
         size_hw: height and width of the *stored* picture.
 
@@ -149,10 +101,12 @@ def points_of(source: Source, size_hw: tuple[int, int]) -> np.ndarray:
         MedclmError: the file says nothing of where it lies.
     """
     x, y = np.meshgrid(np.arange(size_hw[1]), np.arange(size_hw[0]))
-    if source.uri.endswith(SUFFIXES):
-        affine = volume_affine(source.uri)
+    if source.uri.lower().endswith(SUFFIXES):
+        grid = _grid(source.uri)
+        if grid.affine is None:
+            raise MedclmError("the volume does not say how it lies in the patient", where=source.uri)
         index = np.stack([x, y, np.full_like(x, source.frame or 0)], axis=-1)
-        return index @ affine[:3, :3].T + affine[:3, 3]
+        return (grid.to_patient(index.reshape(-1, 3)) * LPS_TO_RAS).reshape(*size_hw, 3)
     from medclm.data.segmenters.series import plane_of_file
 
     plane = plane_of_file(source.uri, source.frame)
@@ -161,12 +115,5 @@ def points_of(source: Source, size_hw: tuple[int, int]) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def volume_affine(path: str) -> np.ndarray:
-    """(4, 4) voxel indices to RAS+ millimetres of a NIfTI or NRRD file, from its header."""
-    if path.endswith(".nrrd"):
-        import nrrd
-
-        return _nrrd_affine(nrrd.read_header(path))
-    import nibabel
-
-    return nibabel.load(path).affine  # type: ignore[attr-defined]
+def _grid(address: str) -> Grid:
+    return read_grid(address)

@@ -15,6 +15,7 @@ from medclm import storage
 from medclm.data import anatomy
 from medclm.data.images import decode_png
 from medclm.data.segmenters import Segmenter, SegmenterInput
+from medclm.data.volume_files import SUFFIXES
 from medclm.errors import MedclmError, UsageError
 
 THRESHOLD = 127
@@ -55,7 +56,7 @@ def open_masks(address: str) -> Segmenter:
 
 def _kind(path: str) -> str:
     """ "volume", "png", or "" for what only its content tells."""
-    if path.endswith((".nii", ".nii.gz", ".nrrd")):
+    if path.lower().endswith(SUFFIXES):
         return "volume"
     return "png" if path.endswith(".png") else ""
 

@@ -39,11 +39,20 @@ class Asking:
     row: dict[str, Any]
 
 
-def read_file(address: str, source: str) -> tuple[list[Asking], list[str]]:
+@dataclass(frozen=True)
+class Read:
+    """A question file: its usable rows, and those that cannot be used."""
+
+    rows: list[Asking]
+    bad: list[dict[str, Any]]
+    notes: list[str]
+
+
+def read_file(address: str, source: str) -> Read:
     """The questions of one file of a source in :data:`medclm.data.readers.vqa_layouts.LAYOUTS`.
 
     Returns:
-        (rows, notes): rows that cannot be used are left out, and a note counts them and gives the first one's fault.
+        ``notes`` counts the rows that cannot be used and gives the first one's fault.
 
     Raises:
         UsageError: the file is not there. MedclmError: it cannot be read, or none of its rows can be used.
@@ -53,28 +62,34 @@ def read_file(address: str, source: str) -> tuple[list[Asking], list[str]]:
             "the benchmark's question file is missing", where=address, remedy="check the folder after NAME:"
         )
     layout = LAYOUTS[source]
-    found, faults = [], []
+    found, bad, faults = [], [], []
     for where, row in read_questions(address, layout.keys):
         try:
             found.append(Asking(where, layout.parse(row), row))
         except Refused as error:
+            bad.append(row)
             faults.append(f"{where}: {error.detail}")
     if faults and not found:
         raise MedclmError("no row of the question file can be used", where=address, got=faults[0])
     notes = [f"{len(faults)} rows cannot be used; the first: {faults[0]}"] if faults else []
-    return found, notes
+    return Read(found, bad, notes)
 
 
-def check_count(source: str, part: str, found: Sequence[tuple[str, bool]]) -> str:
-    """A sentence that holds (id, closed) of a part against the published numbers."""
-    closed = sum(is_closed for _, is_closed in found)
-    have = f"{part}: {len(found)} questions, {closed} closed and {len(found) - closed} open"
+def check_count(source: str, part: str, closed: Sequence[bool], bad: int = 0) -> str:
+    """A sentence that holds a part against the published numbers.
+
+    Args:
+        closed: of every usable question. bad: rows that cannot be used; they count as published questions.
+    """
+    total, is_closed = len(closed) + bad, sum(closed)
+    have = f"{part}: {total} questions, {is_closed} closed and {len(closed) - is_closed} open"
+    have += f", {bad} that cannot be used" if bad else ""
     if (source, part) not in COUNTS:
         return f"{have}; no published count to check against"
     questions, known_closed = COUNTS[source, part]
-    if len(found) != questions:
+    if total != questions:
         return f"{have}; PUBLISHED: {questions}: another copy, or an incomplete one"
-    if known_closed is not None and closed != known_closed:
+    if known_closed is not None and is_closed != known_closed:
         return f"{have}; PUBLISHED: {known_closed} closed and {questions - known_closed} open: another copy"
     return f"{have}, as published"
 

@@ -15,8 +15,9 @@ _KINDS = ("what", "where", "when", "how", "why", "who", "which")
 def load_pathvqa(directory: str, split: str = "") -> Benchmark:
     """``qas/SPLIT/SPLIT_qa.pkl`` or JSON of the same name, here or right in the folder."""
     split = split or "test"
-    rows, notes = read_file(_pathvqa_file(directory, split), "pathvqa")
-    notes.append(check_count("pathvqa", split, [(row.where, row.asked.closed) for row in rows]))
+    read = read_file(_pathvqa_file(directory, split), "pathvqa")
+    rows, notes = read.rows, read.notes
+    notes.append(check_count("pathvqa", split, [row.asked.closed for row in rows], len(read.bad)))
     pictures = Pictures(storage.join(directory, "images"), LAYOUTS["pathvqa"])
     ids = [f"{split}-{n}" for n in range(len(rows))]
     items = make_items(rows, pictures, [_first_word(row) for row in rows], ids)
@@ -29,8 +30,9 @@ def load_pmc_vqa(directory: str, split: str = "") -> Benchmark:
     """``test_2.csv`` (the second version, 2,000 four-way questions) or ``test.csv``."""
     names = [f"{split or 'test'}{end}.csv" for end in ("_2", "", "_clean")]
     name = next((name for name in names if storage.exists(storage.join(directory, name))), names[0])
-    rows, notes = read_file(storage.join(directory, name), "pmc-vqa")
-    notes.append(check_count("pmc-vqa", name, [(row.where, row.asked.closed) for row in rows]))
+    read = read_file(storage.join(directory, name), "pmc-vqa")
+    rows, notes = read.rows, read.notes
+    notes.append(check_count("pmc-vqa", name, [row.asked.closed for row in rows], len(read.bad)))
     folders = [
         folder for folder in ("figures", "images_2", "images") if storage.exists(storage.join(directory, folder))
     ]
@@ -52,9 +54,10 @@ def _pathvqa_file(directory: str, split: str) -> str:
 
 def _training(file: str, source: str) -> tuple[list[Asking], list[str]]:
     try:
-        return read_file(file, source)
+        read = read_file(file, source)
     except UsageError:
         return [], [f"{posixpath.basename(file)} is missing: no majority control"]
+    return read.rows, read.notes
 
 
 def _first_word(row: Asking) -> str:

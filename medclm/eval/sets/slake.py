@@ -19,10 +19,10 @@ def load_chinese(directory: str, split: str = "") -> Benchmark:
 
 def questions(directory: str, split: str, language: str) -> tuple[list[Asking], list[str]]:
     """The rows of a split in one language, and what is to say of them."""
-    rows, notes = read_file(storage.join(directory, f"{split}.json"), "slake")
-    kept = [row for row in rows if row.asked.language == language]
-    count = check_count(f"slake {language}", split, [(row.where, row.asked.closed) for row in kept])
-    return kept, [*notes, count]
+    found = read_file(storage.join(directory, f"{split}.json"), "slake")
+    kept = [row for row in found.rows if row.asked.language == language]
+    bad = sum(row.get("q_lang") == language for row in found.bad)
+    return kept, [*found.notes, check_count(f"slake {language}", split, [row.asked.closed for row in kept], bad)]
 
 
 def _load(directory: str, split: str, language: str, name: str) -> Benchmark:

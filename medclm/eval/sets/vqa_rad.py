@@ -26,7 +26,7 @@ TRAIN, TEST, PUBLIC = "trainset.json", "testset.json", "VQA_RAD Dataset Public.j
 
 def load_disjoint(directory: str, split: str = "") -> Benchmark:
     """Questions of the held-out images; no image is in both parts. ``split`` "train" gives the others."""
-    if copies := storage.list_files(directory, "**/*.parquet"):
+    if copies := _copies(directory):
         parts, notes = _copy(copies)
         items = [item for part in parts.values() for item in part]
     else:
@@ -43,7 +43,7 @@ def load_disjoint(directory: str, split: str = "") -> Benchmark:
 
 def load_official(directory: str, split: str = "") -> Benchmark:
     """The published test. Its notes say how many of its images are in training too."""
-    if copies := storage.list_files(directory, "**/*.parquet"):
+    if copies := _copies(directory):
         parts, notes = _copy(copies)
         test, train = parts.get("test", []), parts.get("train", [])
     else:
@@ -72,11 +72,12 @@ def _rows(directory: str) -> tuple[list[Asking], list[str]]:
     if not names:
         names = [PUBLIC if storage.exists(storage.join(directory, PUBLIC)) else TRAIN]
     for name in names:
-        found, faults = read_file(storage.join(directory, name), "vqa-rad")
+        read = read_file(storage.join(directory, name), "vqa-rad")
+        found = read.rows
         if name == TEST:
             found = [dataclasses.replace(row, asked=dataclasses.replace(row.asked, split="test")) for row in found]
         rows += found
-        notes += [*faults, check_count("vqa-rad", name, [(row.asked.id, row.asked.closed) for row in found])]
+        notes += [*read.notes, check_count("vqa-rad", name, [row.asked.closed for row in found], len(read.bad))]
     return rows, notes
 
 
@@ -85,6 +86,16 @@ def _items(directory: str, rows: list[Asking]) -> list[Item]:
     kinds = [row.asked.topic or "other" for row in rows]
     ids = [row.asked.id or row.where for row in rows]
     return tagged(make_items(rows, pictures, kinds, ids), rows, organ="image_organ")
+
+
+def _copies(directory: str) -> list[str]:
+    """The files of the Parquet copy, in the folder or in its ``data``."""
+    return [
+        file
+        for pattern in ("*.parquet", "data/*.parquet")
+        for file in storage.list_files(directory, pattern)
+        if posixpath.basename(file).startswith(("train-", "test-"))
+    ]
 
 
 def _copy(files: list[str]) -> tuple[dict[str, list[Item]], list[str]]:
@@ -97,7 +108,7 @@ def _copy(files: list[str]) -> tuple[dict[str, list[Item]], list[str]]:
     notes = ["a copy without ids and answer_type: closed means that the answer is yes or no"]
     for part, items in parts.items():
         if items:
-            notes.append(check_count("vqa-rad copy", part, [(item.id, item.closed) for item in items]))
+            notes.append(check_count("vqa-rad copy", part, [item.closed for item in items]))
     return parts, notes
 
 

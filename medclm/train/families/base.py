@@ -42,7 +42,6 @@ class Family:
         codec: how it writes boxes.
         parts: module name prefixes of the vision tower and the projector; the longest that fits decides, and all else
             is the language model's.
-        projectors: the projector's modules, as last parts of their names.
         lora_targets: regular expression over whole module names that LoRA wraps.
         blocks: class names of the modules that FSDP shards one by one.
         prepare: sets the processor up for one view of the whole picture, in place.
@@ -64,7 +63,6 @@ class Family:
     model_types: tuple[str, ...]
     codec: BoxCodec
     parts: dict[str, Part]
-    projectors: tuple[str, ...]
     lora_targets: str
     blocks: tuple[str, ...]
     prepare: Callable[[Any], None]

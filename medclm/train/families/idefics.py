@@ -39,7 +39,6 @@ IDEFICS3 = Family(
     model_types=("smolvlm", "idefics3"),
     codec=SPACED,
     parts={"model.vision_model": "vision", "model.connector": "projector"},
-    projectors=("connector",),
     lora_targets=rf".*(text_model.*\.{PROJECTIONS}|connector\.modality_projection\.proj)",
     blocks=("SmolVLMEncoderLayer", "Idefics3EncoderLayer", "LlamaDecoderLayer"),
     prepare=_prepare,

@@ -36,7 +36,6 @@ INTERNVL = Family(
     model_types=("internvl",),
     codec=BOX_TAGS,
     parts={"model.vision_tower": "vision", "model.multi_modal_projector": "projector"},
-    projectors=("multi_modal_projector",),
     lora_targets=rf".*(language_model.*\.{PROJECTIONS}|multi_modal_projector\.linear_[12])",
     blocks=("InternVLVisionLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer", "LlamaDecoderLayer"),
     prepare=_prepare,

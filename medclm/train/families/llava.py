@@ -68,7 +68,6 @@ LLAVA = Family(
     model_types=("llava", "vipllava"),
     codec=SHARES,
     parts={"model.vision_tower": "vision", "model.multi_modal_projector": "projector"},
-    projectors=("multi_modal_projector",),
     lora_targets=rf".*(language_model.*\.({PROJECTIONS}|qkv_proj|gate_up_proj)|multi_modal_projector\.linear_[12])",
     blocks=BLOCKS,
     prepare=prepare,

@@ -59,7 +59,6 @@ LLAVA_ONEVISION = Family(
         "model.multi_modal_projector": "projector",
         "model.image_newline": "projector",
     },
-    projectors=("multi_modal_projector",),
     lora_targets=rf".*(language_model.*\.{PROJECTIONS}|multi_modal_projector\.linear_[12])",
     blocks=BLOCKS,
     prepare=prepare,

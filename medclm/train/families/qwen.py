@@ -53,7 +53,6 @@ def _family(name: str, codec: BoxCodec, blocks: tuple[str, ...], merger: str) ->
             "model.visual.merger": "projector",
             "model.visual.deepstack_merger_list": "projector",
         },
-        projectors=("merger", "deepstack_merger_list"),
         lora_targets=rf".*(language_model.*\.{PROJECTIONS}|visual\.(merger|deepstack_merger_list\.\d+)\.{merger})",
         blocks=blocks,
         prepare=lambda processor: None,

@@ -80,6 +80,6 @@ def _answers(data: str, folder: Path, config: TrainConfig, questions: int) -> di
     result = train(data, str(folder), config)
     if not (folder / "eval" / "eval.json").is_file():
         evaluate(result.model_dir, [f"medclm:{data}"], str(folder / "eval"), limit=questions, batch_size=32,
-                 controls=False)  # fmt: skip
+                 controls=False, actors=0, attention=False)  # fmt: skip
     rows = pq.read_table(table, columns=["id", "image_id", "correct"]).to_pylist()
     return {row["id"]: (row["image_id"], bool(row["correct"])) for row in rows}

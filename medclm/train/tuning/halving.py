@@ -9,6 +9,44 @@ as behind it. No Ray in here.
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medclm.train.tuning.trials import Trial
+
+
+def rungs(grace_steps: int, factor: int, steps: int) -> list[int]:
+    """``grace_steps``, then each ``factor`` times the one before, below ``steps``."""
+    found = []
+    while grace_steps < steps:
+        found.append(grace_steps)
+        grace_steps *= factor
+    return found
+
+
+def survivors(trials: list[Trial], step: int, factor: int, stage_grace_steps: int = 0, mode: str = "max") -> set[str]:
+    """Who goes on after a round: the best 1/factor of those measured at ``step``, at least one, the earlier of equals.
+
+    Synchronous successive halving (Jamieson and Talwalkar, AISTATS 2016). All go on where all are equal; so does a
+    trial that entered a harder stage less than ``stage_grace_steps`` ago, beside the others. A pure function of what
+    was measured, so that a round that is looked at again says the same.
+    """
+    sign = 1 if mode == "max" else -1
+    scores = {t.name: sign * dict(t.history)[step] for t in trials if t.status != "failed" and step in dict(t.history)}
+    if len(set(scores.values())) <= 1:
+        return set(scores)
+    ranked = sorted(scores, key=lambda name: (-scores[name], name))
+    fresh = {t.name for t in trials if t.name in scores and step - stage_entered(t, step) < stage_grace_steps}
+    return set(ranked[: max(1, len(ranked) // factor)]) | fresh
+
+
+def stage_entered(trial: Trial, step: int) -> float:
+    """The first measured step of the hardest stage that a trial had trained by ``step``; minus infinity for Easy."""
+    seen = [(at, stage) for at, *parts in trial.shares if at <= step for stage, share in enumerate(parts) if share > 0]
+    hardest = max((stage for _, stage in seen), default=0)
+    return min((at for at, stage in seen if stage == hardest), default=0) if hardest else -math.inf
+
 
 class Halving:
     """The scores of all trials by step, and which rungs a trial has been judged at.
@@ -22,11 +60,7 @@ class Halving:
     """
 
     def __init__(self, grace_steps: int, factor: int, steps: int, stage_grace_steps: int = 0, mode: str = "max"):
-        self.rungs = []
-        rung = grace_steps
-        while rung < steps:
-            self.rungs.append(rung)
-            rung *= factor
+        self.rungs = rungs(grace_steps, factor, steps)
         self.factor, self.steps, self.stage_grace_steps = factor, steps, stage_grace_steps
         self.sign = 1 if mode == "max" else -1
         self.scores: dict[str, dict[int, float]] = {}

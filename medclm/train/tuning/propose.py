@@ -94,7 +94,7 @@ def _draw(space: Space, search: str, seed: str, trials: list[Trial], mode: str) 
         sampler: Any = optuna.samplers.TPESampler(seed=number, n_startup_trials=STARTUP, constant_liar=True)
         study = study_of(space, trials, mode, sampler)
     else:
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=number))
+        study = study_of(space, [], mode, optuna.samplers.RandomSampler(seed=number))
     return space.decode(study.ask(fixed_distributions=space.distributions()).params)
 
 

@@ -47,6 +47,22 @@ class TuneResult:
         }
         return found | ({"comparison": self.comparison} if self.comparison else {})
 
+    def lines(self) -> dict[str, str]:
+        """The same for a person: what was found, whether it is better, what it took."""
+        from medclm.train.tuning.report import sentence, show
+
+        summary = self.summary()
+        states = ", ".join(f"{count} {state}" for state, count in summary["trials"].items() if count)
+        spent, whole = summary["steps_spent"], summary["steps_without_stopping"]
+        return {
+            "best": ", ".join(f"{key} {show(value)}" for key, value in self.best.values.items()),
+            self.metric: f"{show(self.best.score)} at step {self.best.step} ({self.best.name})",
+            "trials": states,
+            "steps": f"{spent} of {whole} ({spent / whole:.0%})",
+            "is it better?": sentence(self.comparison),
+            "report": self.schedule_yaml.replace("schedule.yaml", "report.html"),
+        }
+
 
 def schedule_text(train: TrainConfig, trial: Trial, note: str) -> str:
     """YAML of a partial TrainConfig: what ``train`` sets away from the defaults, and the found values on top.

@@ -14,11 +14,14 @@ from typing import Any
 
 from medclm import storage
 from medclm.config import TrainConfig
+from medclm.train.tuning.placement import recorder
 from medclm.train.tuning.space import applied
 from medclm.train.tuning.trials import Generation, Report, Store, hardest_stage
 
 POLL_S = 0.3
 POINTER = "origin.json"
+Tell = Callable[[int, int], None]
+"""Called with (trials ended, trials)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class Job:
     base: str = ""
 
     @property
+    def scratch(self) -> str:
+        """Where Tune keeps its own state: of this call only, the store knows better."""
+        return storage.join(self.out, "ray")
+
+    @property
+    def placements(self) -> str:
+        """Where runs write down what they reserved."""
+        return storage.join(self.scratch, "placements")
+
+    @property
     def store(self) -> Store:
         return Store(self.out, self.metric, self.train.steps)
 
@@ -59,6 +72,8 @@ def run_trial(config: dict[str, Any], job: Job) -> None:
     thread.start()
     while True:
         running = thread.is_alive()
+        if not running and not failures:
+            restore_unwritten(job.store, name, generation.number, job.train.steps + 1)
         for report in _untold(job.store, name, generation.number, told):
             _tell(job, name, report)
         if not running:
@@ -90,10 +105,10 @@ def _train(job: Job, name: str, generation: Generation, failures: list[BaseExcep
         if job.base:
             shutil.copytree(job.base, folder / "base", dirs_exist_ok=True)
         launch.make_base(job.data, folder, config)
-        watch = _report_writer(job, name, generation.number)
+        watch = (_report_writer(job, name, generation.number), recorder(job.placements))
         start = generation.origin.get("checkpoint", "")
         run = f"tune-{name}-g{generation.number}"
-        launch.fit(job.data, folder, config, run, (watch,), start=start, resources=job.resources)
+        launch.fit(job.data, folder, config, run, watch, start=start, resources=job.resources)
     except BaseException as error:  # the trial's own thread raises it
         failures.append(error)
 
@@ -114,6 +129,7 @@ def _report_writer(job: Job, name: str, generation: int) -> Any:
             step = int(found.get("step", 0))
             due = step == job.train.steps or (step > 0 and step % job.train.evaluate_every == 0)
             if due and job.metric in found:
+                restore_unwritten(job.store, name, generation, step)
                 now = time.monotonic()
                 numbers = {key: float(value) for key, value in found.items() if isinstance(value, (int, float))}
                 saved = checkpoint.path if checkpoint else ""
@@ -121,6 +137,25 @@ def _report_writer(job: Job, name: str, generation: int) -> Any:
                 self.last = now
 
     return WriteReport()
+
+
+def restore_unwritten(store: Store, name: str, generation: int, before: int) -> None:
+    """Writes down measurements that a kill hit between their checkpoint and their report, from the run's own history.
+
+    Args:
+        before: only steps before this one.
+    """
+    from medclm.train.log import HISTORY
+
+    file = store.folder(name, f"g{generation}", HISTORY)
+    if store.metric != "accuracy" or not storage.exists(file):
+        return
+    written = {report.step for part in store.generations(name) for report in part.reports}
+    records = [json.loads(line) for line in storage.read_bytes(file).decode().splitlines()]
+    for record in records:
+        if record["kind"] == "accuracy" and record["step"] < before and record["step"] not in written:
+            metrics = {"step": float(record["step"]), "accuracy": record["accuracy"]}
+            store.report(name, generation, Report(record["step"], metrics, 0.0))
 
 
 def _untold(store: Store, name: str, generation: int, told: set[int]) -> list[Report]:
@@ -152,7 +187,3 @@ def _pointer(checkpoint: Any) -> dict[str, Any] | None:
         return None
     with checkpoint.as_directory() as folder:
         return json.loads((Path(folder) / POINTER).read_text())
-
-
-Tell = Callable[[int, int], None]
-"""Called with (trials ended, trials)."""

@@ -74,7 +74,7 @@ class Trial:
         history: (step, metric) of every report, the last generation's where two have a step.
         shares: (step, easy, medium, hard): the stages of the steps before each report.
         steps_trained: by this trial itself, in all its generations.
-        seconds: of training, without waiting for the cluster.
+        seconds: that it ran, starting its workers included.
         error: of a failed trial.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medclm.data import harmonise
-from medclm.data.readers.label_columns import CHEXPERT, MIMIC_CXR, NIH_LABELS, label_columns
+from medclm.data.readers.label_columns import CHEXPERT, MIMIC_CXR, NIH_LABELS, LabelColumns
 from medclm.errors import UsageError
 
 
@@ -26,14 +26,14 @@ from medclm.errors import UsageError
 )
 def test_wrong_maps(columns):
     with pytest.raises(UsageError, match="column map"):
-        label_columns(columns)
+        LabelColumns.of(columns)
 
 
 def test_the_columns_that_a_table_must_have():
     assert NIH_LABELS.columns == ["Image Index", "Finding Labels", "View Position"]
     assert MIMIC_CXR.columns[:3] == ["subject_id", "study_id", "study_id"]
     assert MIMIC_CXR.study_columns == ["study_id"]
-    assert label_columns({"image": "file", "labels": ["Edema"]}).columns == ["file", "Edema"]
+    assert LabelColumns.of({"image": "file", "labels": ["Edema"]}).columns == ["file", "Edema"]
 
 
 def test_every_chexpert_label_is_known():

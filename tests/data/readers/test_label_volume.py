@@ -103,6 +103,15 @@ def test_organs_become_organs_and_say_nothing_about_lesions(write):
     assert alone.incomplete == {"a-0000", "a-0001"}
 
 
+def test_segments_in_layers_may_overlap(tmp_path):
+    arrays.nifti(tmp_path / "images" / "a.nii.gz")
+    arrays.write_layers(tmp_path / "labels" / "a.seg.nrrd")
+    result = read_label_volumes(f"{tmp_path}/images", f"{tmp_path}/labels", "toy", every=1)
+    assert boxes_of(result) == {"a-0000": [("cyst", (1, 0, 2, 1))], "a-0001": []}
+    organs = [[(organ.name, organ.box_xyxy) for organ in record.organs] for record in result.records]
+    assert organs == [[("liver", (0, 0, 2, 1))], [("spleen", (3, 2, 4, 3))]], "the cyst takes nothing off the liver"
+
+
 def test_every_nth_slice_without_a_finding(tmp_path):
     values = np.zeros((4, 3, 10), np.uint8)
     values[0, 0, 4] = 1

@@ -82,6 +82,17 @@ def test_a_rerun_asks_nothing_and_gives_the_same(server, batch, tmp_path):
     assert server.calls == calls
 
 
+def test_an_answer_that_cannot_be_read_is_asked_for_again(server, batch, tmp_path):
+    config = settings(server, cache=str(tmp_path / "cache"))
+    server.faults.append("garbage")
+    first = Reword(config)
+    first(batch())
+    assert first.stats.texts["malformed"] > 0
+    calls, again = server.calls, Reword(config)
+    again(batch())
+    assert (server.calls, again.stats.texts["malformed"]) == (calls + 1, 0)
+
+
 def test_the_cost_limit_refuses_before_anything_is_sent(server, batch, tmp_path):
     prices = {"price_per_million_in": 1000.0, "price_per_million_out": 1000.0, "cache": str(tmp_path)}
     with pytest.raises(MedclmError, match="more than allowed"):

@@ -61,7 +61,7 @@ def test_names_come_from_a_list_or_from_the_file(tmp_path):
     with pytest.raises(MedclmError, match="does not say what its values mean") as caught:
         load_labels(path)
     assert f"masks:{path}#totalsegmentator_ct" in str(caught.value)
-    assert load_labels(path, "totalsegmentator_ct").organs == {1: "spleen", 5: "liver", 9: "left_adrenal_gland"}
+    assert load_labels(path, "totalsegmentator_ct")[0].organs == {1: "spleen", 5: "liver", 9: "left_adrenal_gland"}
     with pytest.raises(UsageError, match="no such list"):
         load_labels(path, "totalsegmentator")
 
@@ -73,23 +73,25 @@ def test_an_nrrd_of_slicer_has_its_names_and_its_space(tmp_path):
         "Segment1_Name": "kidney_left", "Segment1_LabelValue": "9",
     }  # fmt: skip
     nrrd.write(str(tmp_path / "seg.nrrd"), VALUES, header)
-    volume = load_labels(str(tmp_path / "seg.nrrd"))
+    (volume,) = load_labels(str(tmp_path / "seg.nrrd"))
     assert volume.organs == {5: "liver", 9: "left_kidney"}
     points = points_of(Source(uri=str(tmp_path / "seg.nrrd"), reader="x", frame=1), (3, 4))
     assert points[2, 3].tolist() == [-10 - 3 * 2, -20 - 2, 31]
     assert volume.affine.tolist() == [[-2, 0, 0, -10], [0, -1, 0, -20], [0, 0, 1, 30], [0, 0, 0, 1]]
 
 
-@pytest.mark.parametrize("values", [np.full((2, 2, 2), 0.5), np.zeros((2, 2))])
-def test_what_is_no_label_volume_is_an_error(tmp_path, values):
+@pytest.mark.parametrize(
+    ("values", "problem"), [(np.full((2, 2, 2), 0.5), "are no labels"), (np.zeros((2, 2, 2, 3)), "not one volume")]
+)
+def test_what_is_no_label_volume_is_an_error(tmp_path, values, problem):
     nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4)), tmp_path / "seg.nii.gz")
-    with pytest.raises(MedclmError, match="cannot be read"):
+    with pytest.raises(MedclmError, match=problem):
         load_labels(str(tmp_path / "seg.nii.gz"), "totalsegmentator_ct")
 
 
 def test_real_labels_lie_on_the_organs_of_the_real_ct(real_data):
     root = real_data("totalsegmentator-ref")
-    volume = load_labels(str(root / "example_seg_dicom.nii.gz"))  # the label table is in the file
+    (volume,) = load_labels(str(root / "example_seg_dicom.nii.gz"))  # the label table is in the file
     path = sorted((root / "example_ct_dicom").iterdir())[10]
     masks = volume.masks_at(points_of(Source(uri=str(path), reader="x"), (512, 512)))
     hounsfield = read_picture(path.read_bytes(), str(path)).values

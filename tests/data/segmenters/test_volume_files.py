@@ -10,7 +10,8 @@ from medclm.data.display import Display
 from medclm.data.records import Source
 from medclm.data.segmenters import SegmenterInput, make_segmenter
 from medclm.data.segmenters.volume_files import volume_stem
-from medclm.errors import UsageError
+from medclm.storage import open_fs
+from tests.data import volume_arrays as arrays
 
 LABELS = "example_seg_fast.nii.gz"
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -44,20 +45,29 @@ def test_labels_lie_where_their_affine_says(case, where):
     assert np.argwhere(second["liver"]).tolist() == [[2, 3]], "row 2, column 3: voxel (1, 2, 0) of the labels"
 
 
+def test_organs_of_all_layers_are_found(tmp_path):
+    arrays.nifti(tmp_path / "ct.nii.gz")
+    path = arrays.write_layers(tmp_path / "labels" / "ct.nrrd")
+    (masks,) = make_segmenter(f"masks:{path}#totalsegmentator_ct")([slice_of(tmp_path / "ct.nii.gz", 0)])
+    assert np.argwhere(masks["spleen"]).tolist() == [[0, 0], [0, 1]], "value 1 of either layer"
+
+
 def test_a_volume_without_labels_has_no_organs(case):
     segmenter = make_segmenter(f"masks:{case / 'labels'}#totalsegmentator_ct")
     (case / "ct.nii.gz").rename(case / "other.nii.gz")
     assert segmenter([slice_of(case / "other.nii.gz", 1)]) == [{}]
 
 
-def test_remote_volumes_are_refused():
-    from medclm.data.segmenters.volume_files import VolumeFiles
+def test_labels_may_lie_in_object_storage(case):
+    fs, _ = open_fs("memory://labels")
+    fs.put(str(case / "labels" / "ct.nii.gz"), "/labels/ct.nii.gz")
+    second = make_segmenter("masks:memory://labels#totalsegmentator_ct")([slice_of(case / "ct.nii.gz", 1)])[0]
+    assert np.argwhere(second["liver"]).tolist() == [[2, 3]]
 
-    with pytest.raises(UsageError, match="local disk"):
-        VolumeFiles("memory://labels.nii.gz")
 
-
-@pytest.mark.parametrize(("address", "name"), [("a/b.nii.gz", "b"), ("b.nii", "b"), ("b.nrrd", "b"), ("a/s1/", "s1")])
+@pytest.mark.parametrize(
+    ("address", "name"), [("a/b.nii.gz", "b"), ("b.nii", "b"), ("b.nrrd", "b"), ("B.MHA", "B"), ("a/s1/", "s1")]
+)
 def test_names_of_volumes(address, name):
     assert volume_stem(address) == name
 

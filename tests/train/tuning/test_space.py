@@ -1,13 +1,13 @@
-"""The searched space: what is refused, what Ray Tune gets, and how values go back into a configuration."""
+"""The searched space: what is refused, what can be drawn, and how values go back into a configuration."""
 
 from __future__ import annotations
 
 import pytest
-from ray.tune.search.sample import Categorical, Float, Integer
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from medclm.config import Choice, TrainConfig
 from medclm.errors import UsageError
-from medclm.train.space import Space, merge, nested
+from medclm.train.tuning.space import Space, applied, merge, nested
 
 
 @pytest.mark.parametrize(
@@ -37,25 +37,46 @@ def test_an_empty_space_is_refused():
         Space({}, TrainConfig())
 
 
-def test_choices_become_domains_of_the_right_kind():
+def test_choices_become_distributions_of_the_right_kind():
     choices = {
         "loss.localization": Choice(low=0.03, high=3, log=True),
-        "schedule.easy": Choice(low=0, high=0.6),
         "model.lora_rank": Choice(low=4, high=64, log=True),
-        "accumulate": Choice(low=1, high=2),
         "loss.localization_form": Choice(values=["mass", "kl"]),
+        "loss.loc_stages": Choice(values=[["easy"], ["easy", "medium"]]),
     }
-    domains = Space(choices, TrainConfig()).domains()
-    kinds = {
-        key: type(domain).__mro__[1] if domain.__class__.__name__[0] == "_" else type(domain)
-        for key, domain in domains.items()
+    space = Space(choices, TrainConfig())
+    found = space.distributions()
+    assert found["loss.localization"] == FloatDistribution(0.03, 3, log=True)
+    assert found["model.lora_rank"] == IntDistribution(4, 64, log=True)
+    assert found["loss.localization_form"].choices == (0, 1), "a list is drawn by index: its values may be lists"
+    values = {
+        "loss.localization": 1.0,
+        "model.lora_rank": 8,
+        "loss.localization_form": "kl",
+        "loss.loc_stages": ["easy"],
     }
-    assert kinds["loss.localization"] is Float
-    assert kinds["model.lora_rank"] is Integer
-    assert kinds["loss.localization_form"] is Categorical
-    draws = [domains["accumulate"].sample() for _ in range(200)]
-    assert set(draws) == {1, 2}, "both ends of a whole-number range are drawn"
-    assert all(0.03 <= domains["loss.localization"].sample() <= 3 for _ in range(50))
+    assert space.encode(values) == {**values, "loss.localization_form": 1, "loss.loc_stages": 0}
+    assert space.decode(space.encode(values)) == values
+
+
+def test_a_grid_has_every_combination_and_the_ends_of_each_range():
+    choices = {
+        "loss.localization": Choice(low=0.01, high=1, log=True, points=3),
+        "accumulate": Choice(low=1, high=4, points=2),
+        "schedule.easy": Choice(values=[0.1]),
+    }
+    space = Space(choices, TrainConfig())
+    rows = [tuple(values.values()) for values in space.grid()]
+    assert rows == [(0.01, 1, 0.1), (0.01, 4, 0.1), (0.1, 1, 0.1), (0.1, 4, 0.1), (1.0, 1, 0.1), (1.0, 4, 0.1)]
+    wide = Space({"accumulate": Choice(low=1, high=2000, points=2000)}, TrainConfig())
+    with pytest.raises(UsageError, match="the grid is too large"):
+        wide.grid()
+
+
+def test_values_outside_their_range_are_put_back():
+    space = Space({"loss.localization": Choice(low=0.1, high=2), "accumulate": Choice(low=1, high=4)}, TrainConfig())
+    assert space.clip({"loss.localization": 2.4, "accumulate": 0}) == {"loss.localization": 2, "accumulate": 1}
+    assert space.clip({"loss.localization": 0.5, "accumulate": 3}) == {"loss.localization": 0.5, "accumulate": 3}
 
 
 def test_untuned_values_come_first_where_the_space_has_them():
@@ -71,3 +92,9 @@ def test_nested_and_merge():
     base = {"a": {"b": 1, "x": [1]}, "e": 5}
     assert merge(base, {"a": {"b": 2}, "d": 3}) == {"a": {"b": 2, "x": [1]}, "e": 5, "d": 3}
     assert base == {"a": {"b": 1, "x": [1]}, "e": 5}
+
+
+def test_applied_values_are_validated():
+    assert applied(TrainConfig(), {"loss.localization": 0.5, "steps": 7}).loss.localization == 0.5
+    with pytest.raises(ValueError, match="greater than 0"):
+        applied(TrainConfig(), {"optim.lr": -1.0})
