@@ -14,6 +14,7 @@ from medclm.serve.backend import Backend
 from medclm.serve.card import card_html
 from medclm.serve.chat import chat_route
 from medclm.serve.guards import ApiError, Shield, check_key, install_errors, json_route
+from medclm.serve.render import render_route
 from medclm.serve.served import Limits, Served
 from medclm.serve.trace import Trace
 from medclm.serve.upload import predict_route
@@ -23,7 +24,7 @@ PAGE = Path(__file__).parent / "page"
 
 
 def make_api(backend: Backend, limits: Limits, key_hashes: tuple[bytes, ...] = ()) -> FastAPI:
-    """The whole API: ``/v1/chat/completions``, ``/v1/models``, ``/v1/predict``, health, metrics, and the page at ``/``.
+    """The whole API: chat completions, predict, render and models under ``/v1``, health, metrics, the page at ``/``.
 
     Args:
         backend: answers the questions.
@@ -46,6 +47,7 @@ def make_api(backend: Backend, limits: Limits, key_hashes: tuple[bytes, ...] = (
     router = APIRouter(prefix="/v1", route_class=json_route(), dependencies=[Depends(key)], responses=schema.REFUSALS)
     chat_route(router, served)
     predict_route(router, served)
+    render_route(router, served)
     _model_routes(router, served)
     app.include_router(router)
     return app

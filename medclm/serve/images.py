@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -105,17 +106,27 @@ def decode(
     """
     from medclm.data.images import read_picture, render
 
+    with readable(data, max_bytes, param):
+        return Shown(*render(read_picture(data, "the image", frame, max_pixels), window))
+
+
+@contextmanager
+def readable(data: bytes, max_bytes: int, param: str) -> Iterator[None]:
+    """Refuses an empty or too large file, and what a decoder inside the block finds wrong with it.
+
+    Raises:
+        ApiError: 400 or 413.
+    """
     if not data:
         raise ApiError(400, "the image is empty", code="invalid_image", param=param)
     if len(data) > max_bytes:
         raise too_large(max_bytes, param)
     try:
-        pixels, used = render(read_picture(data, "the image", frame, max_pixels), window)
+        yield
     except MedclmError as error:
         details = "; ".join(f"{key}: {value}" for key, value in error.details.items() if value and key != "where")
         message = f"{error.what} ({details})" if details else error.what
         raise ApiError(400, message, code="invalid_image", param=param) from error
-    return Shown(pixels, used)
 
 
 def too_large(max_bytes: int, param: str = "messages") -> ApiError:

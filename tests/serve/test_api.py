@@ -127,7 +127,7 @@ def test_page_health_and_headers(client):
     assert "Research software, not a medical device." in page.text
     assert "<script>" not in page.text
     assert "style=" not in page.text
-    for path in ("/page/app.js", "/page/style.css", "/healthz", "/openapi.json", "/none"):
+    for path in ("/page/page.js", "/page/page.css", "/healthz", "/openapi.json", "/none"):
         response = client.get(path)
         assert response.status_code == (404 if path == "/none" else 200)
         for name, value in HEADERS.items():
