@@ -50,6 +50,7 @@ export class Chat extends EventTarget {
     });
     this.list.prepend(turn.card);
     this.look(turn);
+    turn.card.scrollIntoView({ block: matchMedia("(max-width: 860px)").matches ? "start" : "nearest" });
     return turn;
   }
 

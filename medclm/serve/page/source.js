@@ -99,9 +99,10 @@ export class Source extends EventTarget {
 
 function bound([low, high], { center, width }) {
   const step = high - low > 100 ? 1 : (high - low) / 200 || 0.01;
-  const [least, most] = [Math.min(low, center), Math.max(high, center)];
+  const whole = step === 1 ? [Math.floor, Math.ceil] : [Number, Number];
+  const [least, most] = [whole[0](Math.min(low, center)), whole[1](Math.max(high, center))];
   Object.assign($("center"), { step, min: least, max: most, value: center });
-  Object.assign($("width"), { step, min: step, max: Math.max(high - low, width, step), value: width });
+  Object.assign($("width"), { step, min: step, max: whole[1](Math.max(high - low, width, step)), value: width });
 }
 
 function move(slider, by) {
