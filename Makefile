@@ -3,9 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install install-test demo lint types unit test bench-data bench-eval bench-cluster bench-scale bench-serve soak-serve bench-tune bench-train clean
+.PHONY: install install-test demo lint types unit-plain unit-ray test bench-data bench-serve soak-serve bench-eval bench-cluster bench-scale bench-tune clean bench-train
 
 install: $(VENV)/.installed                ## .venv with the medclm command
+
 install-test: $(VENV)/.installed-test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -28,14 +29,23 @@ lint:
 types:
 	$(BIN)/mypy
 
-unit:
-	$(BIN)/pytest
+unit-plain:                                ## the tests without Ray
+	$(BIN)/pytest --part plain
+
+unit-ray:                                  ## the tests that start Ray
+	$(BIN)/pytest --part ray
 
 test: install-test                         ## ruff, mypy and every test, side by side
-	$(MAKE) --no-print-directory -j2 lint types unit
+	$(MAKE) --no-print-directory -j2 lint unit-ray unit-plain types
 
 bench-data: install-test                   ## the data build against its rivals; writes bench-data.json
 	$(BIN)/python bench/data.py $(BENCH)
+
+bench-serve: install-test                  ## serving against `transformers serve`; writes bench-serve.json
+	$(BIN)/python bench/serve.py $(BENCH)
+
+soak-serve: install-test                   ## kills replicas and proxies under load; looks for lost answers and growing memory
+	$(BIN)/python bench/soak_serve.py $(SOAK)
 
 bench-eval: install-test                   ## an evaluation against bare batched generate; writes bench-eval.json
 	$(BIN)/python bench/eval.py $(BENCH)
@@ -46,17 +56,11 @@ bench-cluster: install-test                ## jobs on several nodes, killed unde
 bench-scale: install-test                  ## the tables of docs/scale.md again, from bench/scale.json
 	$(BIN)/python bench/scale.py
 
-bench-serve: install-test                  ## serving against `transformers serve`; writes bench-serve.json
-	$(BIN)/python bench/serve.py $(BENCH)
-
-soak-serve: install-test                   ## kills replicas and proxies under load; looks for lost answers and growing memory
-	$(BIN)/python bench/soak_serve.py $(SOAK)
-
 bench-tune: install-test                   ## early stopping against the full grid, found against untuned; bench-tune.json
 	$(BIN)/python bench/tune.py $(BENCH)
 
-bench-train: install-test                  ## training against a bare loop, TRL and eager attention; writes bench-train.json
-	$(BIN)/python bench/train.py $(BENCH)
-
 clean:
 	rm -rf demo-out build dist bench-*.json
+
+bench-train: install-test                  ## training against a bare loop, TRL and eager attention; writes bench-train.json
+	$(BIN)/python bench/train.py $(BENCH)

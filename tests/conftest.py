@@ -14,14 +14,26 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+RAY = {"ray_cluster": 1, "nodes": 2, "head": 3}
+"""Fixtures that start Ray, in the order in which their tests run: the shared one first."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", choices=("all", "plain", "ray"), default="all", help="without Ray, with it, or all")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Fast tests first: those that start a cluster of their own last, before them those that share the one Ray."""
 
     def weight(item: pytest.Item) -> int:
-        names = getattr(item, "fixturenames", ())
-        return 2 if {"head", "nodes"} & set(names) else int("ray_cluster" in names)
+        return max((RAY.get(name, 0) for name in getattr(item, "fixturenames", ())), default=0)
 
     items.sort(key=weight)
+    part = config.getoption("--part")
+    if part != "all":
+        left = [item for item in items if bool(weight(item)) != (part == "ray")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
 
 
 @pytest.fixture(scope="session")

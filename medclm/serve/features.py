@@ -49,8 +49,8 @@ class Features:
         found = {key: self.cache.get(key) for key in fresh}
         with torch.inference_mode():
             for key in (key for key, value in found.items() if value is None):
-                found[key] = encoded = self._encode(fresh[key])
-                self.cache.put(key, encoded, encoded.size)
+                found[key] = made = self._encode(fresh[key])
+                self.cache.put(key, made, made.size)
             rows = [encoded for picture in pictures if (encoded := found[picture.key]) is not None]
             pooled: Any = [row.fields["pooler_output"][0] for row in rows]
             output: Any = BaseModelOutputWithPooling(pooler_output=torch.stack(pooled) if rows[0].stacked else pooled)

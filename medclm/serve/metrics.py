@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -31,7 +32,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        make = {"registry": self.registry, "namespace": "medclm"}
+        make: dict[str, Any] = {"registry": self.registry, "namespace": "medclm"}
         self.requests = Counter("requests", "Answered requests", ["path", "model", "status"], **make)
         self.seconds = Histogram("request_seconds", "Time to answer", ["path"], buckets=SECONDS, **make)
         self.in_flight = Gauge("requests_in_flight", "Requests that are being answered", **make)

@@ -53,8 +53,8 @@ class Preparer:
     def prepare(self, request: Request) -> Prepared:
         """Everything about a request that does not need the model."""
         pictures = tuple(self._picture(image) for image in (*request.earlier, request.image))
-        seen: Any = pictures  # the prompt takes their texts alone
-        text = self.encoder.prompt(self._plain(request.question), request.mode, seen)
+        sizes_hw = [picture.size_hw for picture in pictures]
+        text = self.encoder.prompt(self._plain(request.question), request.mode, sizes_hw)
         ids = self.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
         return Prepared(pictures, tuple(ids), request.mode, request.settings)
 
@@ -73,7 +73,7 @@ class Preparer:
             return found
         seen = self.encoder.look(np.asarray(image.convert("RGB")))
         arrays = {name: value.numpy() for name, value in seen.tensors.items()}
-        picture = Picture(arrays, seen.text, key, (image.height, image.width))
+        picture = Picture(arrays, key, (image.height, image.width))
         self._pictures.put(key, picture, sum(array.nbytes for array in arrays.values()))
         return picture
 

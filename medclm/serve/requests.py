@@ -45,11 +45,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the model takes it: the processor's arrays, what stands for it in the prompt, a content hash, and
-    the size (height, width) it had."""
+    """A picture as the model takes it: the processor's arrays, a content hash, and the size (height, width) it had."""
 
     arrays: dict[str, np.ndarray]
-    text: str
     key: bytes
     size_hw: tuple[int, int]
 

@@ -19,6 +19,8 @@ SPARE = 64
 class RowLayer(DynamicLayer):
     """Keys and values (B, heads, L, D) of one layer, views of a larger room. A sliding window is left to the mask."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
     room: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def update(
@@ -29,13 +31,15 @@ class RowLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         old = self.get_seq_length()
         new = old + key_states.shape[-2]
-        if self.room is None or new > self.room[0].shape[-2]:
-            self.room = tuple(self._grown(states, old, 2 * new + SPARE) for states in (key_states, value_states))  # type: ignore[assignment]
+        room = self.room
+        if room is None or new > room[0].shape[-2]:
+            keys, values = (self._grown(states, old, 2 * new + SPARE) for states in (key_states, value_states))
+            room = self.room = (keys, values)
             if old:
-                self.room[0][:, :, :old], self.room[1][:, :, :old] = self.keys, self.values
-        self.room[0][:, :, old:new] = key_states
-        self.room[1][:, :, old:new] = value_states
-        self.keys, self.values = self.room[0][:, :, :new], self.room[1][:, :, :new]
+                keys[:, :, :old], values[:, :, :old] = self.keys, self.values
+        room[0][:, :, old:new] = key_states
+        room[1][:, :, old:new] = value_states
+        self.keys, self.values = room[0][:, :, :new], room[1][:, :, :new]
         return self.keys, self.values
 
     @staticmethod
@@ -66,6 +70,8 @@ def _stack(above: torch.Tensor, below: torch.Tensor, width: int) -> torch.Tensor
 
 class RowCache(Cache):
     """The cache of all layers."""
+
+    layers: list[RowLayer]  # type: ignore[assignment]
 
     def __init__(self) -> None:
         super().__init__(layer_class_to_replicate=RowLayer)

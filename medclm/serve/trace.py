@@ -50,7 +50,7 @@ class Trace:
         route = getattr(scope.get("route"), "path", "other")  # the template, never what a client wrote
         self.metrics.requests.labels(route, state.get("model", "-"), str(status or 499)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
-        line = {
+        line: dict[str, Any] = {
             "id": state["id"],
             "method": scope["method"],
             "route": route,

@@ -83,7 +83,8 @@ class Vllm:
         prefix = FORCED[call.request.mode]
         yield prefix
         tokens: list[tuple[str, float]] = []
-        usage, finish = {}, "stop"
+        usage: dict[str, Any] = {}
+        finish = "stop"
         stream: Any = self.model.options(stream=True)
         async for events in stream.chat.remote(ChatCompletionRequest(**request_body(call, self.config.name, prefix))):
             for event in _events(events):

@@ -29,7 +29,8 @@ def shard(
         offload: keep weights, gradients and optimizer state in host memory.
 
     Returns:
-        ``model``. In full precision a run of one rank is left as it is.
+        ``model``, on ``device``. It may come on the CPU: each unit is moved as it is cut, so that no device has to hold
+        the whole of it. In full precision a run of one rank is only moved.
     """
     import torch
     import torch.distributed as dist
@@ -37,7 +38,7 @@ def shard(
     from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 
     if world_size() == 1 and not mixed and not offload:
-        return model
+        return model.to(device)
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if mixed else None
     options: dict[str, Any] = {"mesh": mesh, "reshard_after_forward": reshard}

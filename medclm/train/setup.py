@@ -84,7 +84,7 @@ def prepare(settings: dict[str, Any]) -> Run:
     size = sum(parameter.numel() for parameter in net.parameters())
     auto = {"auto": size > RESHARD_ABOVE, "always": True, "never": False}[config.parallel.reshard]
     net = parallel.shard(
-        net.to(device).train(), loaded.family.blocks, device, _mixed(config, device), auto, config.parallel.cpu_offload
+        net.train(), loaded.family.blocks, device, _mixed(config, device), auto, config.parallel.cpu_offload
     )
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     random.seed(config.seed + rank)

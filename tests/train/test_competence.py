@@ -13,7 +13,7 @@ CONFIG = ScheduleConfig()
 @pytest.mark.parametrize("ratio", [0.8, 1.0, 1.2, 1.5])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_loss_ratio_visits_all_stages_and_ends_in_the_configured_mixture(ratio, seed):
-    counts, state = draws(CONFIG, ratio, seed=seed)
+    counts, state = draws(CONFIG, ratio, steps=800, seed=seed)
     total = sum((c for c in counts), start=type(counts[0])())
     assert min(total[stage] for stage in ("easy", "medium", "hard")) > 0.05 * total.total()
     assert {state["domains"][domain]["stage"] for domain in DOMAINS} == {2}
@@ -30,7 +30,7 @@ def test_a_floor_of_medium_is_there_from_the_first_step():
 
 def test_caught_up_moves_on_sooner_than_a_plateau_and_that_sooner_than_never():
     def since(ratio):
-        return draws(CONFIG, ratio, noise=0.02)[1]["domains"]["*"]
+        return draws(CONFIG, ratio, steps=800, noise=0.02)[1]["domains"]["*"]
 
     near, far = since(1.05), since(1.5)
     assert near["why"] == "caught up"

@@ -23,6 +23,7 @@ SEGMENTERS = {
     "torchxrayvision": "14 chest structures on radiographs; package and weights of your own",
     "totalsegmentator[:fast|:fastest]": "117 organs of CT, 50 of MR volumes; package and weights of your own",
     "cxas": "159 chest structures on radiographs (CC BY-NC-SA); package and weights of your own",
+    "none": "no organs but those that the annotations hold",
 }
 """What ``make_segmenter`` takes, with a line each."""
 
@@ -33,6 +34,7 @@ NETWORKS = {
     "torchxrayvision": "torchxrayvision",
     "totalsegmentator": "totalsegmentator",
     "cxas": "cxas",
+    "none": "none",
 }
 """Name to module of this package. Each has ``check(argument)`` and ``load(argument, device)``."""
 NEEDS_ARGUMENT = {"unet", "monai-bundle", "torchscript"}

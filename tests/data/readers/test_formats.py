@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-from medclm.data.readers import FORMATS, read
+from medclm.data.readers import FORMATS, read, segmenter_of
 from medclm.errors import UsageError
 
 
@@ -29,3 +29,15 @@ def test_unknown_formats_and_options(tmp_path):
     with pytest.raises(UsageError, match="'voc' has no option 'zero_based'") as caught:
         read("voc", str(tmp_path), str(tmp_path), "toy", {"zero_based": True})
     assert caught.value.details["expected"] == "one_based"
+
+
+def test_a_format_with_boxes_needs_a_segmenter_that_is_named():
+    assert segmenter_of("coco", "masks:DIR") == "masks:DIR"
+    with pytest.raises(UsageError, match="no segmenter was named"):
+        segmenter_of("coco", "")
+
+
+@pytest.mark.parametrize("name", ["vqa-rad", "pathvqa", "pmc-vqa", "labels", "chexpert", "mimic-cxr", "padchest"])
+def test_a_format_without_boxes_looks_for_no_organs(name):
+    assert segmenter_of(name, "") == "none"
+    assert segmenter_of(name, "unet:cxr-lungs") == "unet:cxr-lungs"
