@@ -41,8 +41,7 @@ export class Chat extends EventTarget {
     const turn = new Turn(question);
     turn.addEventListener("chosen", () => this.look(turn));
     turn.addEventListener("light", (event) => {
-      this.look(turn);
-      this.dispatchEvent(new CustomEvent("light", { detail: event.detail }));
+      if (turn === this.current) this.dispatchEvent(new CustomEvent("light", { detail: event.detail }));
     });
     turn.addEventListener("again", () => {
       const mode = question.mode === "reason" ? "answer" : "reason";

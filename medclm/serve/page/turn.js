@@ -80,7 +80,11 @@ export class Turn extends EventTarget {
     place.textContent = ` Box from ${box_xyxy.slice(0, 2).map(Math.round).join(", ")} to ${box_xyxy.slice(2).map(Math.round).join(", ")}.`;
     line.append(place);
     const light = (index) => this.dispatchEvent(new CustomEvent("light", { detail: index }));
-    line.addEventListener("pointermove", () => light(box)); // not enter: a card may slide under a pointer that rests
+    line.addEventListener("pointermove", ({ movementX, movementY }) => {
+      if (!movementX && !movementY) return; // the card slid under a pointer that rests
+      this.dispatchEvent(new Event("chosen"));
+      light(box);
+    });
     line.addEventListener("pointerleave", () => light(this.pinned));
     line.addEventListener("focus", () => light(box));
     line.addEventListener("blur", () => light(this.pinned));
