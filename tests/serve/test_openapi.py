@@ -20,7 +20,7 @@ def test_no_request_from_the_document_is_a_500(predictor):
     operations = [found.ok() for found in document.get_all_operations()]
     assert {f"{o.method.upper()} {o.path}" for o in operations} == {
         "GET /healthz", "GET /readyz", "GET /v1/models", "GET /v1/models/{name}",
-        "POST /v1/chat/completions", "POST /v1/predict",
+        "POST /v1/chat/completions", "POST /v1/predict", "POST /v1/render",
     }  # fmt: skip
     seen: list[int] = []
     for operation in operations:
