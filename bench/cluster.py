@@ -62,7 +62,7 @@ def scenarios(work: Path, results: dict[str, Any], parts: list[str]) -> None:
     with Nodes(dashboard="serve" in parts) as nodes:
         for name in ("cpu-1", "cpu-2", "cpu-3", "cpu-4"):
             nodes.add(name, num_cpus=1)
-        nodes.add("gpu-1", num_cpus=1, num_gpus=1)
+        nodes.add("gpu-1", num_cpus=0, num_gpus=1)
         run(results, "placement", placement, nodes, work)
         if "data" in parts:
             run(results, "data_kill", data_kill, nodes, work)
@@ -137,7 +137,7 @@ def data_kill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
             nodes.kill("cpu-3")
             killed.append("gpu-1")
             nodes.kill("gpu-1")
-            nodes.add("gpu-2", num_cpus=1, num_gpus=1)
+            nodes.add("gpu-2", num_cpus=0, num_gpus=1)
 
     manifest = build(work, "killed", kill, num_gpus=1)
     nodes.add("cpu-3", num_cpus=1)

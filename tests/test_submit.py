@@ -178,7 +178,9 @@ def test_a_data_build_as_a_job_of_two_nodes(head, token, tmp_path):
 
 def test_doctor_asks_every_node(head, token, tmp_path):
     """The second node's declared GPU is not there; all else is one machine's, so it is equal on both."""
-    found = doctor.diagnose(head, str(tmp_path))
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    found = doctor.diagnose(head, str(storage))
     checks = {check.name: check for check in found.checks}
     assert "nodes" in checks, checks["ray cluster"]
     assert [(node.cpus, node.gpus) for node in found.nodes] == [(4, 0), (1, 1)]
@@ -189,7 +191,7 @@ def test_doctor_asks_every_node(head, token, tmp_path):
     assert checks["nodes"].detail == "2, 5 CPUs and 1 GPUs declared"
     gpus = sum(len(node.gpu_names) for node in found.nodes)
     assert checks["node gpus"].status == ("ok" if gpus else "fail")
-    assert list(tmp_path.iterdir()) == [], "the storage test cleans up"
+    assert list(storage.iterdir()) == [], "the storage test cleans up"
 
 
 @pytest.mark.parametrize("words", ["data build", "train", "tune", "eval", "serve"])

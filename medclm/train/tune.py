@@ -68,7 +68,7 @@ def tune(data: str, out: str, config: TuneConfig, progress: Tell | None = None, 
                 remedy="run it again when that is repaired: it goes on",
             )  # fmt: skip
         comparison = _compare(data, out, config, best.values)
-    schedule, seconds = storage.join(out, "schedule.yaml"), time.monotonic() - begin
+    schedule, seconds = storage.join(out, "schedule.yaml"), round(time.monotonic() - begin, 1)
     result = TuneResult(best, schedule, trials, config.metric, train.steps, comparison, seconds)
     publish(result, out, config, identity)
     return result

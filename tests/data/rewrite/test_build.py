@@ -34,7 +34,7 @@ def test_reworded_questions_pass_every_check_and_a_second_build_asks_nothing(ray
     assert said[0].startswith("Rewording with openai:paraphraser: ")
     assert manifest["reworded"]["accepted"] > 10
     asked = [q for r in shards.read_records(str(tmp_path / "a")) for q in r.questions]
-    assert {q.generator for q in asked} == {"template", "openai:paraphraser"}
+    assert {q.generator for q in asked} == {"openai:paraphraser"}
     assert all(question.checks for question in asked)
     calls = server.calls
     again = pipeline.build(config(phantom, tmp_path / "b", server.url, cache=str(tmp_path / "cache")))
