@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install install-test demo lint types unit-plain unit-ray test bench-data bench-serve soak-serve bench-eval bench-cluster bench-scale bench-tune clean bench-train
+.PHONY: test-slow install install-test demo lint types unit-plain unit-ray test bench-data bench-serve soak-serve bench-eval bench-cluster bench-scale bench-tune clean bench-train
 
 install: $(VENV)/.installed                ## .venv with the medclm command
 
@@ -37,6 +37,9 @@ unit-ray:                                  ## the tests that start Ray
 
 test: install-test                         ## ruff, mypy and every test, side by side
 	$(MAKE) --no-print-directory -j2 lint unit-ray unit-plain types
+
+test-slow: install-test                    ## the tests that would take `make test` past eight minutes
+	$(BIN)/pytest -m slow
 
 bench-data: install-test                   ## the data build against its rivals; writes bench-data.json
 	$(BIN)/python bench/data.py $(BENCH)

@@ -15,6 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory) -> dict:
     """What `bench/cluster.py --quick --only data` found."""

@@ -178,6 +178,7 @@ def test_every_rank_saves_and_loads_its_own_slice(ray_cluster, run, squares, tmp
     assert all(sum(rank["sizes"]) > 0 for rank in found)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_row(run, tmp_path):
     """The embedding of one question's words is made infinite: only that row can be at fault."""
     from safetensors.torch import save_file

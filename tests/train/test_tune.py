@@ -82,6 +82,7 @@ def test_trials_need_a_directory(dataset):
         tune.tune(dataset, "memory://out", settings_of())
 
 
+@pytest.mark.slow
 def test_a_search_whose_driver_is_killed_goes_on(ray_cluster, dataset, tmp_path):
     out, file = tmp_path / "out", tmp_path / "tune.yaml"
     file.write_text(json.dumps(settings_of().model_dump(mode="json")))

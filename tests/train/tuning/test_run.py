@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from medclm.config import TrainConfig
 from medclm.train.tuning import run
 from medclm.train.tuning.run import begin
@@ -37,6 +39,7 @@ def test_a_measurement_between_checkpoint_and_report_is_not_lost(tmp_path):
     assert store.read(name).history == ((8, 0.1), (16, 0.2))
 
 
+@pytest.mark.slow
 def test_training_begins_from_another_runs_checkpoint(ray_cluster, squares, tiny_dir, tmp_path):
     """Two steps, then a third of another run from there with another weight: the first two are not done again."""
     import ray
