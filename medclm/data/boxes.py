@@ -140,7 +140,7 @@ def _pixels_of_rle(counts: str) -> int:
     starts = np.flatnonzero(np.r_[True, last[:-1]])
     shift = 5 * (np.arange(len(digits)) - np.repeat(starts, np.diff(np.r_[starts, len(digits)])))
     if shift.max() > 30:
-        raise ValueError("a run is longer than any picture")
+        raise ValueError("the run-length code has a run longer than any picture")
     runs = np.add.reduceat((digits & 31) << shift, starts)
     negative = (digits[last] & 16) != 0
     runs[negative] -= np.int64(1) << (shift[last][negative] + 5)
