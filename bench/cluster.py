@@ -34,6 +34,10 @@ TINY = {"vision": "random", "image_size": 32, "patch_size": 8, "scale": 1, "visi
         "text_width": 16, "text_layers": 2, "heads": 2, "vocabulary": 512}  # fmt: skip
 
 
+DRAIN_STEPS = 600
+"""Steps of the run whose node is drained: enough for Ray to notice while it trains."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
@@ -70,6 +74,7 @@ def scenarios(work: Path, results: dict[str, Any], parts: list[str]) -> None:
         nodes.kill("gpu-2" if "data" in parts else "gpu-1")  # training would take a declared GPU for a real one
         if "train" in parts:
             run(results, "train_kill", train_kill, nodes, work)
+            run(results, "train_drain", train_drain, nodes, work)
         if "serve" in parts:
             run(results, "serve_kill", serve_kill, nodes, work)
             run(results, "serve_yaml", serve_yaml, nodes, work)
@@ -189,6 +194,29 @@ def train_kill(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
             "same_weights": same, "seconds": killed.seconds, "undisturbed_s": whole.seconds}  # fmt: skip
 
 
+def train_drain(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
+    """A node is about to be taken away: the run saves at once, goes on, loses the node, and goes on from there."""
+    from medclm.train import launch
+
+    config = training(steps=DRAIN_STEPS).model_copy(update={"checkpoint_every": DRAIN_STEPS})
+    folder, events = work / "run-drained", {}
+
+    def saved() -> list[Path]:
+        return list((folder / "checkpoints").rglob("rank-0.pt"))
+
+    def watch(step: int, steps: int, metrics: dict[str, float]) -> None:
+        if "node" not in events and step >= 2:
+            events["node"], events["told_at"] = (nodes.busy() or ["cpu-1"])[0], step
+            nodes.drain(events["node"], 60)
+        if "killed" not in events and saved():
+            events["killed_at"], events["killed"] = step, nodes.kill(events["node"])
+
+    drained = launch.train(str(work / "whole"), str(folder), config, watch)
+    nodes.add(events["node"], num_cpus=1)
+    return {"node": events["node"], "told_at": events["told_at"], "killed_at": events.get("killed_at"),
+            "steps": drained.steps, "seconds": drained.seconds}  # fmt: skip
+
+
 def training(steps: int) -> Any:
     from medclm.config import TrainConfig
 
@@ -256,11 +284,22 @@ def serve_yaml(nodes: Nodes, work: Path, results: dict) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     began, address = time.monotonic(), f"http://127.0.0.1:{document['http_options']['port']}"
+    until(lambda: ready(address))  # Serve knows no route of the application before it is up
     picture = next((work / "phantom" / "images").iterdir()).read_bytes()
     answer = ask(address, picture, 0)
+    assert answer["text"], answer
     health = httpx.get(f"{address}/healthz", timeout=10).json()
     serve.shutdown()
-    return {"answered": answer["text"] is not None, "health": health, "ready_s": time.monotonic() - began}
+    return {"answered": True, "health": health, "ready_s": time.monotonic() - began}
+
+
+def ready(address: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"{address}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def client(address: str, picture: bytes, number: int, requests: int) -> list[dict[str, Any]]:

@@ -75,6 +75,16 @@ class Nodes:
         _remove_group(name)
         return killed
 
+    def drain(self, name: str, seconds: float) -> None:
+        """Tells the cluster that the node will be taken away in so many seconds, as a cloud tells of a spot machine."""
+        from ray._raylet import GcsClient
+        from ray.core.generated import autoscaler_pb2
+
+        reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        node, deadline_ms = self._nodes[name].node_id, int((time.time() + seconds) * 1000)
+        accepted, why = GcsClient(address=self._cluster.address).drain_node(node, reason, "reclaimed", deadline_ms)
+        assert accepted, why
+
     def name_of(self, node_id: str) -> str:
         """The name of a node by Ray's id; ``head`` for the one that the driver is on, the id where it is unknown."""
         names = {node.node_id: name for name, node in self._nodes.items()} | {self.head_id: "head"}

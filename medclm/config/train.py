@@ -59,6 +59,9 @@ class LossConfig(Config):
     """Decoder layers whose attention is supervised; empty: the layer just past the middle."""
     localization_heads: tuple[int, ...] = ()
     """Heads that are supervised; empty: all of them."""
+    localization_choose: int = Field(0, ge=0)
+    """So many heads are chosen by measurement, of any layers: those of the base that look most at the picture (A3Tune),
+    on the first explained rows of the training split. 0: layers and heads as given above."""
     localization_box: Literal["true", "random"] = "true"
     """``random``, an ablation: L_loc aims at a box of the same size elsewhere in the picture."""
     loc_stages: tuple[Literal["easy", "medium"], ...] = ("easy", "medium")

@@ -55,12 +55,20 @@ class Api:
         return make_api(backend, Limits.of(self.config), self.key_hashes)
 
 
-def build_app(args: ServeConfig) -> Application:
+def build_app(args: ServeConfig | dict[str, Any]) -> Application:
     """The Serve application of one exported model and its adapters. API keys are read here, once: from ``keys_file``
-    and ``MEDCLM_API_KEYS``."""
+    and ``MEDCLM_API_KEYS``.
+
+    Args:
+        args: the settings; a dict of them where `serve deploy` calls, which cannot read a postponed annotation.
+
+    Raises:
+        ValidationError: a setting is unknown or wrong.
+    """
     from medclm.serve.keys import all_keys
     from medclm.serve.replica import multiplexed
 
+    args = ServeConfig.model_validate(args)
     scaling = {
         "min_replicas": args.min_replicas,
         "initial_replicas": max(args.min_replicas, 1),

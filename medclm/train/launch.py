@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,12 @@ from typing import Any
 from medclm import __version__, session, storage
 from medclm.config import TrainConfig
 from medclm.errors import MedclmError, UsageError
+from medclm.train.board import Progress, watched
 from medclm.train.export import RUN, base_of, export_run
 from medclm.train.loop import STOP
 from medclm.train.run_report import write_run_report
 
 DONE, FATAL = "train.json", "fatal.json"
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called with (steps done, steps in all, latest metrics)."""
 
 _NOT_CONTENT = {
     "threads", "log_every", "keep_checkpoints", "max_failures", "workers", "min_workers", "checkpoint_every",
@@ -167,7 +166,7 @@ def fit(
     for marker in (FATAL, STOP):
         (folder / marker).unlink(missing_ok=True)
     least = min(config.min_workers or config.workers, config.workers)
-    with _board(progress, config.steps) as board:
+    with watched(progress, config.steps) as board:
         settings = {
             "config": config.model_dump(mode="json"),
             "data": data if "://" in data else str(Path(data).absolute()),
@@ -201,6 +200,11 @@ def fit(
         raise MedclmError(
             "training was asked to stop", where=folder, got=f"step {(result.metrics or {}).get('step')}",
             remedy="the same command resumes",
+        )  # fmt: skip
+    if (result.metrics or {}).get("step") != config.steps:
+        raise MedclmError(
+            "training ended early", where=folder, expected=f"step {config.steps}",
+            got=f"step {(result.metrics or {}).get('step')}", remedy="run it again: it resumes",
         )  # fmt: skip
     if progress:
         progress(config.steps, config.steps, result.metrics or {})
@@ -255,45 +259,3 @@ def stop_on_sigterm(folder: Path) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _board(progress: Progress | None, steps: int) -> Any:
-    """An actor that the first worker tells its metrics to, and a thread that passes them on; None without progress."""
-    if progress is None:
-        yield None
-        return
-    import ray
-
-    board: Any = ray.remote(num_cpus=0)(Board).remote()  # type: ignore[attr-defined]
-    stopped = threading.Event()
-
-    def watch() -> None:
-        last = -1
-        while not stopped.wait(0.5):
-            metrics = ray.get(board.get.remote())
-            if metrics and metrics["step"] != last:
-                last = metrics["step"]
-                progress(int(last), steps, metrics)
-
-    thread = threading.Thread(target=watch, name="progress", daemon=True)
-    thread.start()
-    try:
-        yield board
-    finally:
-        stopped.set()
-        thread.join()
-        ray.kill(board)
-
-
-class Board:
-    """The latest metrics of a run, for whoever asks."""
-
-    def __init__(self) -> None:
-        self._metrics: dict[str, float] = {}
-
-    def put(self, metrics: dict[str, float]) -> None:
-        self._metrics = metrics
-
-    def get(self) -> dict[str, float]:
-        return self._metrics

@@ -41,21 +41,22 @@ def train_worker(settings: dict[str, Any]) -> None:
     config, log = run.config, Log(run, first)
     pairs = validate.held_out(settings["data"], "validate", config.evaluate_limit)
     probe = probe_batches(run)
-    every = config.evaluate_every or config.steps
+    every, warned = config.evaluate_every or config.steps, False
     with contextlib.closing(run.course), contextlib.closing(log):
         for step in prefetch(feed(run, list(streams.values()), first)):
-            stop = update(run, step.batches, step.number, meter)
+            stop, leaving = update(run, step.batches, step.number, meter), False
             done = step.number + 1
             if run.course.ends(done):
                 run.course.observe(done, meter.take_window(), validate.losses(run.model, probe, run.device))
                 log.schedule(done, run.course)
             if done % config.log_every == 0 or done == config.steps:
                 log.numbers(done, *meter.flush())
-                stop = stop or preempted()
+                noticed = preempted()
+                leaving, warned = noticed and not warned, noticed
             evaluated = bool(pairs) and (done % every == 0 or done == config.steps)
             if evaluated:
                 evaluate(run, log, pairs, done)
-            if done % config.checkpoint_every == 0 or done == config.steps or stop:
+            if done % config.checkpoint_every == 0 or done == config.steps or stop or leaving:
                 save(run, progress_of(run, step, list(streams), meter), log)
             elif evaluated:
                 log.report()
@@ -196,7 +197,11 @@ def probe_batches(run: Run) -> list[Any]:
 
 
 def preempted() -> bool:
-    """Whether the cluster is about to take one of the run's nodes away; the same on every rank."""
+    """Whether the cluster is about to take one of the run's nodes away; the same on every rank.
+
+    The run saves once and goes on: Ray Train starts it again when the node is gone, and takes a loop that returns for
+    one that has finished.
+    """
     import ray.train
 
     return ray.train.get_preemption_info() is not None

@@ -17,21 +17,26 @@ if TYPE_CHECKING:
     from medclm.train.course import Course
     from medclm.train.feed import Step, Stream
     from medclm.train.flops import Cost
+    from medclm.train.localize import Heads
     from medclm.train.views import Example, Stage
 
 RESHARD_ABOVE = 1_000_000_000
 """Parameters from which a block's weights are freed between its forward and its backward pass."""
+MEASURED_ROWS = 32
+"""Questions of the training split by which heads are chosen."""
 
 
 @dataclass
 class Run:
-    """What a worker trains with. ``layers``: decoder layers whose attention is supervised; empty without L_loc."""
+    """What a worker trains with. ``layers``: decoder layers whose attention is supervised, empty without L_loc;
+    ``heads``: their query heads, see :data:`medclm.train.localize.Heads`."""
 
     config: TrainConfig
     settings: dict[str, Any]
     model: Any
     encoder: Encoder
     layers: tuple[int, ...]
+    heads: Heads
     optimizer: Any
     parameters: list[Any]
     course: Course
@@ -53,7 +58,7 @@ class Run:
         from medclm.train.collate import collate
 
         loss = self.config.loss
-        return collate(self.encoder, examples, self.layers, loss.localization_heads, loss.localization_form)
+        return collate(self.encoder, examples, self.layers, self.heads, loss.localization_form)
 
 
 def prepare(settings: dict[str, Any]) -> Run:
@@ -62,7 +67,7 @@ def prepare(settings: dict[str, Any]) -> Run:
     import ray.train.torch
     import torch
 
-    from medclm.train import flops, localize, model, parallel
+    from medclm.train import flops, model, parallel
     from medclm.train.collate import Encoder
     from medclm.train.course import Course
 
@@ -74,9 +79,7 @@ def prepare(settings: dict[str, Any]) -> Run:
     torch.manual_seed(config.seed)
     loaded = model.load_base(settings["base"])
     encoder = Encoder(loaded.processor, loaded.family, loaded.grid_hw)
-    layers: tuple[int, ...] = ()
-    if config.loss.localization > 0:
-        layers = localize.install(loaded.model, config.loss.localization_layers, config.loss.localization_heads)
+    layers, heads = supervised(loaded.model, encoder, config, settings["data"])
     net = trainable(loaded, config)
     cost = flops.cost_of(loaded.model, loaded.family, _patches(loaded))
     if config.parallel.checkpoint_activations:
@@ -91,7 +94,26 @@ def prepare(settings: dict[str, Any]) -> Run:
     torch.manual_seed(config.seed + rank)
     course = Course(config.schedule, config.steps, config.seed, config.bucket_steps)
     optimizer = _optimizer(net, loaded.family, config)
-    return Run(config, settings, net, encoder, layers, optimizer, parameters, course, cost, device, rank, world)
+    return Run(config, settings, net, encoder, layers, heads, optimizer, parameters, course, cost, device, rank, world)
+
+
+def supervised(model: Any, encoder: Encoder, config: TrainConfig, data: str) -> tuple[tuple[int, ...], Heads]:
+    """The decoder layers and heads that L_loc supervises; ``model`` is the base, so that a run that goes on finds the
+    same ones. Without L_loc there are none."""
+    from medclm.train import localize
+    from medclm.train.heads import choose_heads, rank_heads
+    from medclm.train.validate import held_out
+    from medclm.train.views import make_view
+
+    loss = config.loss
+    if not loss.localization:
+        return (), ()
+    heads: Heads = loss.localization_heads
+    if loss.localization_choose:
+        pairs = [pair for pair in held_out(data, "train", MEASURED_ROWS) if pair[1].reasoning]
+        views = [make_view(*pair, "medium", encoder.family, config.reasoning_steps) for pair in pairs]
+        heads = choose_heads(rank_heads(model, encoder, views), loss.localization_choose)
+    return localize.install(model, () if loss.localization_choose else loss.localization_layers, heads), heads
 
 
 def trainable(loaded: Any, config: TrainConfig) -> Any:

@@ -88,10 +88,18 @@ def test_serve_config():
     check_serve(read(CLUSTER / "serve.yaml"))
 
 
-def test_serve_builder_exists():
+def test_the_builder_takes_the_arguments_of_the_yaml_as_serve_hands_them_over():
+    """`serve deploy` calls the builder through this function, with the plain dict of the file."""
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
+
     from medclm.serve.app import build_app
 
-    assert callable(build_app)
+    application = read(CLUSTER / "serve.yaml")["applications"][0]
+    assert application["import_path"] == "medclm.serve.app:build_app"
+    found = call_user_app_builder_with_args_if_necessary(build_app, application["args"])
+    assert found._bound_deployment.num_replicas == application["args"]["api_replicas"]
+    with pytest.raises(ValueError, match="no_such_setting"):
+        call_user_app_builder_with_args_if_necessary(build_app, {"model": "x", "no_such_setting": 1})
 
 
 @pytest.mark.parametrize(

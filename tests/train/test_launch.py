@@ -199,7 +199,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_row(run, tmp_path
 
 
 def test_lora_run_exports_an_adapter_and_merged_weights(ray_cluster, squares, tmp_path):
-    lora = small(model={"tiny": TINY, "finetune": "lora", "lora_rank": 2}, steps=2, workers=1, accumulate=1)
+    lora = small(
+        model={"tiny": TINY, "finetune": "lora", "lora_rank": 2},
+        loss={"localization_choose": 2},  # heads chosen by measurement, over several workers' common base
+        parallel={"checkpoint_activations": True},
+        steps=2,
+        workers=1,
+        accumulate=1,
+    )
     result = launch.train(squares, str(tmp_path / "run"), lora)
     assert (tmp_path / "run/model/adapter_model.safetensors").is_file()
     adapter = load_exported(result.model_dir, "cpu").model
