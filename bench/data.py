@@ -26,6 +26,7 @@ from data_rivals import export_unet, segmenter_alone, with_datasets, with_pool
 
 ALONE = 128
 """Images that the segmenter alone is timed on."""
+SHARD_ROWS = 40
 
 
 def main() -> None:
@@ -40,6 +41,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--out", type=Path, default=Path("bench-data.json"))
     arguments = parser.parse_args()
+    for name in ("images", "large"):  # each of a rival's two processes gets whole shards
+        setattr(arguments, name, -(-getattr(arguments, name) // (2 * SHARD_ROWS)) * 2 * SHARD_ROWS)
     work = Path(tempfile.mkdtemp(prefix="medclm-bench-"))
     results: dict = {"machine": {"cpus": os.cpu_count(), "size": arguments.size}, "throughput": {}}
     try:
@@ -82,7 +85,7 @@ def dataset(folder: Path, count: int, size: int) -> Path:
 def settings(folder: Path, out: Path, segmenter: str, **more):
     from medclm.config import BuildConfig
 
-    known = {"dataset": "bench", "batch_size": 8, "shard_rows": 40}
+    known = {"dataset": "bench", "batch_size": 8, "shard_rows": SHARD_ROWS}
     return BuildConfig(
         images=f"{folder}/images", annotations=f"{folder}/annotations.json", out=str(out), segmenter=segmenter,
         **{**known, **more},

@@ -35,7 +35,7 @@ WORDS = ["Is there a nodule in the left lung? Reasoning: Answer: yes", "Where is
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--requests", type=int, default=64, help="requests at each level of concurrency")
-    arguments.add_argument("--tokens", type=int, default=32, help="max_tokens of each request")
+    arguments.add_argument("--tokens", type=int, default=96, help="max_tokens of each request; 96: an explained answer")
     arguments.add_argument("--out", default="bench-serve.json")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -73,6 +73,7 @@ def medclm(work: Path, data: str, name: str, config: Any) -> dict[str, float]:
     import shutil
 
     from medclm.train import launch
+    from medclm.train.export import newest_checkpoint
     from medclm.train.log import HISTORY, read_history
 
     folder = work / "runs" / name
@@ -87,7 +88,7 @@ def medclm(work: Path, data: str, name: str, config: Any) -> dict[str, float]:
             first.append(time.time() - began)
 
     metrics = launch.fit(data, folder, config, name, (), progress)
-    saved = max(folder.glob("checkpoints/*/checkpoint_*"), key=lambda path: path.name)
+    saved = newest_checkpoint(folder)
     size = sum(file.stat().st_size for file in saved.rglob("*") if file.is_file())
     numbers = [record["metrics"] for record in read_history(folder / HISTORY) if record["kind"] == "numbers"]
     return {
