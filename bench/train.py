@@ -173,7 +173,7 @@ def eager_loss(model: Any, batch: Any, total: Any) -> Any:
     rows = attention.gather(2, target.rows[:, None, :, None].expand(-1, attention.shape[1], -1, attention.shape[-1]))
     index = target.image_index[:, None, None, :].expand(-1, rows.shape[1], rows.shape[2], -1)
     seen = rows.gather(3, index)
-    mass = (seen / seen.sum(-1, keepdim=True) * target.weights[:, None, None, :]).sum(-1)
+    mass = (seen / seen.sum(-1, keepdim=True) * target.wanted()[:, None]).sum(-1)
     return share + (((1 - mass) ** 2).mean(1) * target.row_mask).sum() / total[2]
 
 

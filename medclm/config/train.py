@@ -64,6 +64,9 @@ class LossConfig(Config):
     on the first explained rows of the training split. 0: layers and heads as given above."""
     localization_box: Literal["true", "random"] = "true"
     """``random``, an ablation: L_loc aims at a box of the same size elsewhere in the picture."""
+    localization_at: Literal["line", "question"] = "line"
+    """Where a line of the reasoning looks: ``line``, at its own box where it has one; ``question``, at all boxes that
+    the question rests on. The answer, and a line without a box, always look at all of them."""
     loc_stages: tuple[Literal["easy", "medium"], ...] = ("easy", "medium")
 
 

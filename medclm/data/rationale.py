@@ -7,6 +7,7 @@ of the record and nothing else, so that :mod:`medclm.data.verify` can hold it ag
 from __future__ import annotations
 
 from medclm.data.anatomy import finding_text, organ_text
+from medclm.data.boxes import box_area
 from medclm.data.records import UNCLEAR, Finding, Organ, Record, Step
 
 ANNOTATED = (
@@ -98,9 +99,14 @@ def annotated(finding: Finding) -> dict[str, str]:
     return {key: own[key] for key in ANNOTATED if key in own}
 
 
+def by_extent(record: Record) -> list[Finding]:
+    """The findings of a record, the one with the largest box first: the order in which a survey names them."""
+    return sorted(record.findings, key=lambda finding: (-box_area(finding.box_xyxy), finding.box_xyxy, finding.id))
+
+
 def relation_step(record: Record) -> Step:
     """How many findings there are and which; labels of the whole image count where no box has them."""
-    boxed = [finding.label for finding in record.findings]
+    boxed = [finding.label for finding in by_extent(record)]
     labels = [*boxed, *(label for label in record.labels if label not in boxed)]
     count = len(labels)
     if count == 0:
@@ -124,6 +130,10 @@ def explain(record: Record, finding: Finding, conclusion: str, *knowledge: Step 
 
 
 def survey(record: Record, conclusion: str) -> tuple[Step, ...]:
-    """The steps of a question about the whole image: every finding's seed, then the count."""
-    seeds = [seed_step(finding) for finding in record.findings]
+    """The steps of a question about the whole image: every finding's seed, the largest first, then the count.
+
+    They are the same whatever is asked and whatever the answer is: a yes/no question too is answered from all that is
+    seen, because reasoning that begins with the finding asked about has said yes already.
+    """
+    seeds = [seed_step(finding) for finding in by_extent(record)]
     return (*seeds, view_step(record), relation_step(record), conclusion_step(conclusion))

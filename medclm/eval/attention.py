@@ -84,6 +84,7 @@ def _target(
         row_mask=padded([torch.ones(len(row), dtype=torch.bool) for row in rows]),
         image_index=padded(image),
         image_mask=padded([torch.ones(len(found), dtype=torch.bool) for found in image]),
-        weights=padded(weights),
+        weights=padded(weights)[:, None],
+        places=padded([torch.zeros(len(row), dtype=torch.int64) for row in rows]),
         layers=layers,
     )

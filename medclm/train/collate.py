@@ -77,7 +77,9 @@ def collate(encoder: Encoder, examples: list[Example], layers: tuple[int, ...] =
         targets=ids[:, 1:][chosen],
         is_answer=roles[:, 1:][chosen] == IN_ANSWER,
         owner=chosen.nonzero()[:, 0],
-        localize=_localize(encoder, examples, seen, ids, keep, (layers, heads, form)) if layers else None,
+        localize=_localize(encoder, examples, seen, ids, keep, [text[2] for text in texts], (layers, heads, form))
+        if layers
+        else None,
         examples=examples,
     )
 
@@ -88,6 +90,7 @@ def _localize(
     seen: list[list[Seen]],
     ids: torch.Tensor,
     keep: torch.Tensor,
+    lines: list[list[int]],
     settings: tuple[tuple[int, ...], Heads, str],
 ) -> Target | None:
     """The attention target: of every example with a box, the image tokens of the pictures that have boxes."""
@@ -96,13 +99,16 @@ def _localize(
     chosen = [n for n, example in enumerate(examples) if any(shown.loc_boxes for shown in example.images)]
     if not chosen:
         return None
-    index, weights = [], []
-    for n in chosen:
+    index, weights, places = [], [], []
+    kept = [keep[n].nonzero()[:, 0].tolist() for n in chosen]
+    for n, positions in zip(chosen, kept, strict=True):
         tokens = (ids[n] == encoder.image_token_id).nonzero()[:, 0].tolist()
         found = _image_target(examples[n], seen[n], tokens)
+        own, place_of = _by_line(examples[n], seen[n])
         index.append(found[0])
-        weights.append(found[1])
-    rows, row_mask = _pad([keep[n].nonzero()[:, 0].tolist() for n in chosen], 0, left=False)
+        weights.append(torch.stack([found[1], *own]))
+        places.append([place_of.get(lines[n][position + 1], 0) for position in positions])
+    rows, row_mask = _pad(kept, 0, left=False)
     image_index, image_mask = _pad(index, 0, left=False)
     layers, heads, form = settings
     return Target(
@@ -111,7 +117,8 @@ def _localize(
         row_mask=row_mask.bool(),
         image_index=image_index,
         image_mask=image_mask.bool(),
-        weights=torch.nn.utils.rnn.pad_sequence(weights, batch_first=True),
+        weights=_stack(weights),
+        places=_pad(places, 0, left=False)[0],
         layers=layers,
         heads=heads,
         form=form,
@@ -133,6 +140,23 @@ def _image_target(example: Example, seen: list[Seen], tokens: list[int]) -> tupl
             weights.append(patch_weights(shown.loc_boxes, size_hw, picture.frame.grid_hw))
         start += picture.tokens
     return index, torch.cat(weights)
+
+
+def _by_line(example: Example, seen: list[Seen]) -> tuple[list[torch.Tensor], dict[int, int]]:
+    """(weights of the image tokens for each line with boxes of its own, line to its place; place 0: the question's)."""
+    lines = [n for n, boxes in enumerate(example.loc_lines) if boxes and boxes != example.loc_boxes]
+    size_hw, grid_hw = (example.image.height, example.image.width), seen[-1].frame.grid_hw
+    own = [patch_weights(example.loc_lines[n], size_hw, grid_hw) for n in lines]
+    return own, {line: place for place, line in enumerate(lines, 1)}
+
+
+def _stack(weights: list[torch.Tensor]) -> torch.Tensor:
+    """(S, N) of each example to (E, S, N), padded with 0."""
+    import torch
+
+    places, tokens = (max(found.shape[n] for found in weights) for n in (0, 1))
+    pad = torch.nn.functional.pad
+    return torch.stack([pad(found, (0, tokens - found.shape[1], 0, places - found.shape[0])) for found in weights])
 
 
 def prompts(

@@ -6,6 +6,7 @@ token ids of each (question, target). The same encoder makes the prompts of infe
 
 from __future__ import annotations
 
+import bisect
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Encoder:
         self.image_token_id = self.tokenizer.convert_tokens_to_ids(self._image_token)
         self._templates: dict[int, Template] = {}
         self._pixels: OrderedDict[tuple, Seen] = OrderedDict()
-        self._texts: OrderedDict[tuple, tuple[list[int], list[int]]] = OrderedDict()
+        self._texts: OrderedDict[tuple, tuple[list[int], list[int], list[int]]] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._pixel_room = 0
         self._image_texts: dict[tuple[int, int], str] = {}
@@ -139,8 +140,12 @@ class Encoder:
             text = text.replace(token, " ")
         return text
 
-    def text(self, example: Example) -> tuple[list[int], list[int]]:
-        """(token ids, role of each: 0 prompt, 1 reasoning, 2 answer with the end of the turn)."""
+    def text(self, example: Example) -> tuple[list[int], list[int], list[int]]:
+        """(token ids, role of each, line of each).
+
+        Roles: 0 prompt, 1 reasoning, 2 answer with the end of the turn. Lines count from 0 through the target's
+        reasoning; the answer has the number after the last, the prompt 0.
+        """
         texts = [self.image_text((shown.image.height, shown.image.width)) for shown in example.images]
         key = (example.question, example.target, *texts)
         if key not in self._texts:
@@ -149,18 +154,20 @@ class Encoder:
                 self._texts.popitem(last=False)
         return self._texts[key]
 
-    def _encode(self, example: Example, texts: list[str]) -> tuple[list[int], list[int]]:
+    def _encode(self, example: Example, texts: list[str]) -> tuple[list[int], list[int], list[int]]:
         head = self._head(example.question, texts)
         text = head + example.target + self.template(len(texts)).after
         tokens = self.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
         reasoning = [len(head) + place for place in example.reasoning_span]
         answer = (len(head) + example.answer_span[0], len(text))
-        roles = []
+        ends = [n for n in range(*reasoning) if text[n] == "\n"]
+        roles, lines = [], []
         for start, end in tokens["offset_mapping"]:
             middle = (start + end) / 2
             inside = IN_REASONING if reasoning[0] <= middle < reasoning[1] else NONE
             roles.append(IN_ANSWER if answer[0] <= middle < answer[1] else inside)
-        return tokens["input_ids"], roles
+            lines.append(bisect.bisect_left(ends, int(middle)))
+        return tokens["input_ids"], roles, lines
 
     def see(self, shown: Shown) -> Seen:
         """One picture of an example with its boxes drawn, processed; kept for the next time."""

@@ -6,7 +6,8 @@ keys. :class:`Target` then recomputes, for the chosen layers and heads only, sof
 tokens|: memory grows with their product, not with the length. A pass without an observer is the plain
 one.
 
-Shapes: E supervised examples of the batch, R rows (padded), N image tokens (padded), H chosen heads, L tokens.
+Shapes: E supervised examples of the batch, R rows (padded), N image tokens (padded), S places to look at (padded),
+H chosen heads, L tokens.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class Target:
         row_mask: (E, R) bool, False at padding.
         image_index: (E, N) int64, positions of the image tokens in reading order of the grid.
         image_mask: (E, N) bool, False at padding (pictures may differ in their number of tokens).
-        weights: (E, N) float32, share of the box in each patch, largest 1; 0 at padding.
+        weights: (E, S, N) float32, for each place of an example the share of its box in each patch, largest 1; 0 at
+            padding.
+        places: (E, R) int64, which of the places each row should look at.
         layers: decoder layers that are supervised, from 0.
         heads: query heads that are supervised.
         form: ``mass``: (1 - mass)**2 of a row (A3Tune); ``kl``: KL(box || attention) (KLAL, arXiv 2511.12738).
@@ -67,7 +70,9 @@ class Target:
         masses: filled by the forward pass, (E, H, R) a layer: the attention inside the box, without gradient.
     """
 
-    TENSORS: ClassVar[tuple[str, ...]] = ("examples", "rows", "row_mask", "image_index", "image_mask", "weights")
+    TENSORS: ClassVar[tuple[str, ...]] = (
+        "examples", "rows", "row_mask", "image_index", "image_mask", "weights", "places",
+    )  # fmt: skip
 
     examples: torch.Tensor
     rows: torch.Tensor
@@ -75,6 +80,7 @@ class Target:
     image_index: torch.Tensor
     image_mask: torch.Tensor
     weights: torch.Tensor
+    places: torch.Tensor
     layers: tuple[int, ...] = ()
     heads: Heads = ()
     form: str = "mass"
@@ -92,7 +98,7 @@ class Target:
         visible = self._visible(seen)
         scores = self._scores(seen, heads).masked_fill(~visible[:, None], torch.finfo(torch.float32).min)
         log_attention = torch.log_softmax(scores, dim=-1)
-        weights = self.weights[:, None, None, :]
+        weights = self.wanted()[:, None]
         mass = (log_attention.exp() * weights).sum(-1)
         if self.form == "kl":
             wished = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
@@ -102,6 +108,14 @@ class Target:
         some = visible.any(-1)[:, None]
         self.found[seen.layer] = loss * some
         self.masses[seen.layer] = (mass * some).detach()
+
+    def wanted(self) -> torch.Tensor:
+        """(E, 1 or R, N): the weights of the place of each row."""
+        import torch
+
+        if self.weights.shape[1] == 1:
+            return self.weights
+        return self.weights[torch.arange(len(self.weights), device=self.weights.device)[:, None], self.places]
 
     def _scores(self, seen: Seen, heads: torch.Tensor) -> torch.Tensor:
         """(E, H, R, N) float32, scaled. Only the rows and tokens that count are taken out of the layer's tensors."""

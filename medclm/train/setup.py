@@ -52,7 +52,8 @@ class Run:
         loss = self.config.loss
         localize = loss.localization_box if stage in loss.loc_stages else None
         steps = self.config.reasoning_steps
-        return make_view(record, question, stage, self.encoder.family, steps, localize)  # type: ignore[arg-type]
+        by_line = loss.localization_at == "line"
+        return make_view(record, question, stage, self.encoder.family, steps, localize, by_line)  # type: ignore[arg-type]
 
     def batch(self, examples: list[Example]) -> Batch:
         from medclm.train.collate import collate

@@ -62,6 +62,8 @@ class Example:
         target: the assistant's turn.
         reasoning_span, answer_span: character ranges of ``target`` [start, end); the reasoning's is empty in Hard.
         loc_boxes: where attention should go, pixels of the picture; empty where nothing is known.
+        loc_lines: the same for each line of the reasoning that has a region of its own; empty for the others, which
+            look at ``loc_boxes``.
         domain: ``finding/modality`` (METHOD section 3).
         type: the question's type.
         earlier: pictures shown before this one, oldest first.
@@ -81,6 +83,7 @@ class Example:
     type: str
     answer: str
     earlier: tuple[Shown, ...] = ()
+    loc_lines: tuple[tuple[BoxXyxy, ...], ...] = ()
 
     @property
     def images(self) -> tuple[Shown, ...]:
@@ -95,6 +98,7 @@ def make_view(
     family: Family,
     steps: tuple[str, ...] = (),
     localize: Literal["true", "random"] | None = "true",
+    by_line: bool = True,
 ) -> Example:
     """One view of one question.
 
@@ -107,6 +111,7 @@ def make_view(
         steps: names of the reasoning steps to keep, in the record's order; a question with none of them keeps all.
         localize: where attention is supervised in this view: at the boxes, at boxes of the same size elsewhere (an
             ablation), or nowhere.
+        by_line: a line of the reasoning with a box of its own looks at that box, not at all boxes of the question.
     """
     if record.image is None or not has_pictures(record, question):
         raise MedclmError(
@@ -122,6 +127,8 @@ def make_view(
     target, reasoning_span, answer_span = target_text([] if stage == "hard" else kept, question.answer, size_hw, family)
     look = localize if stage != "hard" else None
     where = f"{record.image_id}/{question.id}"
+    earlier = _earlier(record, question, stage == "easy", look)
+    lines = kept if by_line and look and not earlier else []
     return Example(
         key=f"{record.image_id}/{question.id}/{stage}",
         image_id=record.image_id,
@@ -136,7 +143,8 @@ def make_view(
         stage=stage,
         type=question.type,
         answer=question.answer,
-        earlier=_earlier(record, question, stage == "easy", look),
+        earlier=earlier,
+        loc_lines=tuple(_supervised((line.box_xyxy,) if line.box_xyxy else (), size_hw, look, where) for line in lines),
     )
 
 
@@ -203,14 +211,16 @@ def elsewhere(box_xyxy: BoxXyxy, size_hw: tuple[int, int], key: str) -> BoxXyxy:
 def evidence_boxes(record: Record, question: Question) -> tuple[tuple[BoxXyxy, ...], tuple[BoxXyxy, ...]]:
     """(lesion boxes, all boxes) that the question rests on.
 
-    The lesions are the question's findings; a question about an absent finding has those that its reasoning looks at.
-    All boxes are the lesions or, where there are none (normal anatomy), the regions of the reasoning.
+    The lesions are the question's findings and those that its reasoning looks at: a yes/no question is answered from
+    all that is seen, and a drawn box must not give the answer away. All boxes are the lesions or, where there are none
+    (normal anatomy), the regions of the reasoning.
     """
-    lesions = tuple(finding.box_xyxy for finding in record.findings if finding.id in question.finding_ids)
     regions = tuple(dict.fromkeys(step.box_xyxy for step in question.reasoning if step.box_xyxy is not None))
-    if not lesions:
-        known = {finding.box_xyxy for finding in record.findings}
-        lesions = tuple(box for box in regions if box in known)
+    lesions = tuple(
+        finding.box_xyxy
+        for finding in record.findings
+        if finding.id in question.finding_ids or finding.box_xyxy in regions
+    )
     return lesions, lesions or regions
 
 

@@ -56,7 +56,7 @@ def test_attention_targets(loaded, encoder):
     target = collate(encoder, views, (1,)).localize
     assert target.examples.tolist() == [0]  # the second has no reasoning
     assert target.image_index.shape == (1, 16)
-    assert target.weights.shape == (1, 16)
+    assert target.weights[:, 0].shape == (1, 16)
     assert target.weights.max() == 1
     assert collate(encoder, views[1:], (1,)).localize is None
 
@@ -80,7 +80,7 @@ def test_prompts_are_the_beginning_of_the_training_text(loaded, encoder):
     for example, mode in ((view, "reason"), (hard, "answer")):
         picture = pixels(example.image)
         found = prompts(encoder, [picture], [example.question], mode)
-        ids, roles = encoder.text(example)
+        ids, roles, _ = encoder.text(example)
         length = found["input_ids"].shape[1]
         assert found["input_ids"][0].tolist() == ids[:length]
         assert roles[length - 1] == 0
@@ -120,8 +120,8 @@ def test_two_pictures_are_shown_in_order_and_each_gets_its_own_boxes(family_base
     rows, columns = frame.grid_hw
     target = batch.localize
     assert target.image_mask.sum(1).tolist() == [rows * columns, 2 * rows * columns]
-    earlier, now = target.weights[1].reshape(2, rows, columns)
-    assert torch.equal(now.flatten(), target.weights[0][: rows * columns])
+    earlier, now = target.weights[1, 0].reshape(2, rows, columns)
+    assert torch.equal(now.flatten(), target.weights[0, 0][: rows * columns])
     # the earlier box is the picture's upper left quarter
     assert earlier[0, 0] == 1
     assert earlier[rows - 1].sum() == earlier[:, columns - 1].sum() == 0

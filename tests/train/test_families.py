@@ -93,7 +93,9 @@ def test_the_grid_covers_the_image_tokens(base):
     batch = collate(encoder, views_of(loaded.family), (1,))
     target = batch.localize
     frames = [loaded.family.frame_of(SIZES[n]) for n in target.examples.tolist()]
-    for index, mask, weights, frame in zip(target.image_index, target.image_mask, target.weights, frames, strict=True):
+    for index, mask, weights, frame in zip(
+        target.image_index, target.image_mask, target.weights[:, 0], frames, strict=True
+    ):
         rows, columns = frame.grid_hw
         assert mask.sum() == rows * columns
         assert (index[mask].diff() == 1).all()
@@ -132,8 +134,9 @@ def l_loc_of(attentions, target):
     """L_loc and the mass, sums over rows, from whole attention maps."""
     loss, masses = 0.0, 0.0
     for n, example in enumerate(target.examples.tolist()):
-        tokens, wanted = target.image_index[n][target.image_mask[n]], target.weights[n][target.image_mask[n]]
-        for row in target.rows[n][target.row_mask[n]].tolist():
+        tokens, used = target.image_index[n][target.image_mask[n]], target.row_mask[n]
+        for row, place in zip(target.rows[n][used].tolist(), target.places[n][used].tolist(), strict=True):
+            wanted = target.weights[n, place][target.image_mask[n]]
             seen = attentions[example, :, row][:, tokens]
             if seen.sum() == 0:  # behind the sliding window
                 continue

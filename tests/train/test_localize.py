@@ -23,11 +23,13 @@ def by_eager(tiny_dir, batch, layer, heads):
     out = model(**batch.inputs, attention_mask=batch.attention_mask, output_attentions=True, use_cache=False)
     target, total = batch.localize, 0.0
     for n, example in enumerate(target.examples.tolist()):
-        for row, used in zip(target.rows[n].tolist(), target.row_mask[n].tolist(), strict=True):
+        for row, used, place in zip(
+            *(t[n].tolist() for t in (target.rows, target.row_mask, target.places)), strict=True
+        ):
             if used:
                 weights = out.attentions[layer][example, list(heads)][:, row, target.image_index[n]]
                 weights = weights / weights.sum(-1, keepdim=True)
-                total = total + ((1 - (weights * target.weights[n]).sum(-1)) ** 2).mean()
+                total = total + ((1 - (weights * target.weights[n, place]).sum(-1)) ** 2).mean()
     return total, model
 
 
@@ -66,7 +68,8 @@ def test_kl_form_is_zero_where_attention_is_the_box():
         row_mask=torch.tensor([[True]]),
         image_index=torch.tensor([[0, 1, 2]]),
         image_mask=torch.tensor([[True, True, True]]),
-        weights=torch.tensor([[1.0, 1.0, 0.0]]),
+        weights=torch.tensor([[[1.0, 1.0, 0.0]]]),
+        places=torch.tensor([[0]]),
         layers=(0,),
         form="kl",
     )
@@ -84,7 +87,8 @@ def test_mass_form_by_hand():
         row_mask=torch.tensor([[True, False]]),
         image_index=torch.tensor([[0, 1]]),
         image_mask=torch.tensor([[True, True]]),
-        weights=torch.tensor([[1.0, 0.0]]),
+        weights=torch.tensor([[[1.0, 0.0]]]),
+        places=torch.tensor([[0, 0]]),
         layers=(0,),
     )
     key = torch.tensor([[1.0986123], [0.0], [7.0]]).reshape(1, 1, 3, 1)  # ln 3: attention 3/4 and 1/4 of the image
@@ -92,6 +96,16 @@ def test_mass_form_by_hand():
     loss, mass = localize.total(target)
     assert loss.item() == pytest.approx(1 / 16)
     assert mass.item() == pytest.approx(3 / 4)
+
+
+def test_each_row_looks_at_its_own_place():
+    target = target_of([2, 2, 2], [0, 1], [1.0, 0.0])
+    target.weights = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]])
+    target.places = torch.tensor([[0, 1, 2]])
+    key = torch.tensor([[1.0986123], [0.0], [7.0]]).reshape(1, 1, 3, 1)  # attention 3/4 and 1/4 of the image
+    target.observe(localize.Seen(0, torch.ones(1, 1, 3, 1), key, 1.0, None, None))
+    assert target.masses[0].flatten().tolist() == pytest.approx([0.75, 0.25, 1.0])
+    assert target.found[0].flatten().tolist() == pytest.approx([1 / 16, 9 / 16, 0], abs=1e-6)
 
 
 def test_patch_weights_by_hand():
@@ -113,7 +127,8 @@ def target_of(rows, image_index, weights, image_mask=None, form="mass"):
         row_mask=torch.ones(1, len(rows), dtype=torch.bool),
         image_index=index,
         image_mask=torch.ones_like(index, dtype=torch.bool) if image_mask is None else torch.tensor([image_mask]),
-        weights=torch.tensor([weights]),
+        weights=torch.tensor([[weights]]),
+        places=torch.zeros(1, len(rows), dtype=torch.int64),
         layers=(0,),
         form=form,
     )

@@ -137,10 +137,9 @@ def _about_two(record: Record) -> Iterator[Draft]:
 
 
 def _area(finding: Finding, record: Record) -> float:
-    x1, y1, x2, y2 = finding.box_xyxy
     if finding.mask_rle and record.image:
         return float(boxes.decode_rle(finding.mask_rle, (record.image.height, record.image.width)).sum())
-    return (x2 - x1) * (y2 - y1)
+    return boxes.box_area(finding.box_xyxy)
 
 
 def direction_of(first: Finding, second: Finding, plane: str) -> Direction | None:

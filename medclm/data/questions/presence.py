@@ -12,7 +12,7 @@ from medclm.data import anatomy
 from medclm.data.anatomy import finding_text, organ_text
 from medclm.data.knowledge import not_deniable
 from medclm.data.questions.draft import Catalogue, Draft
-from medclm.data.rationale import a, explain, place_text, survey
+from medclm.data.rationale import a, place_text, survey
 from medclm.data.records import UNCLEAR, Organ, Record
 
 NO_FINDING = "no abnormality"
@@ -34,7 +34,7 @@ def about_presence(record: Record, catalogue: Catalogue, rng: random.Random) -> 
     if present:
         label = rng.choice(sorted(present))
         name, holders = finding_text(label), tuple(f for f in record.findings if f.label == label)
-        steps = explain(record, present[label], f"So {a(name)} is present.")
+        steps = survey(record, f"So {a(name)} is present.")
         yield Draft("is-there", "yes", steps, holders, YES_NO, finding_blanks(name))
     if absent:
         name = finding_text(rng.choice(absent))
@@ -54,7 +54,7 @@ def _in_organ(record: Record, rng: random.Random) -> Iterator[Draft]:
     free = [organ for organ in free if anatomy.is_admissible(finding.label, organ)]
     if not free:
         return
-    steps = explain(record, finding, f"So the {organ_text(finding.organ or '')} holds {a(name)}.")
+    steps = survey(record, f"So the {organ_text(finding.organ or '')} holds {a(name)}.")
     blanks = (*finding_blanks(name), ("organ", place_text(finding).removeprefix("the ")))
     yield Draft("is-there", "yes", steps, (finding,), YES_NO, blanks, wording="is-there_in")
     other = organ_text(rng.choice(free))
