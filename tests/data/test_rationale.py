@@ -34,7 +34,15 @@ def test_bilateral_is_said_as_both_lungs():
 
 
 def test_a_survey_names_every_finding_once():
-    two = [linked_nodule(), linked_nodule(label="mass", n=2, box_xyxy=(3.0, 3.0, 6.0, 6.0))]
+    two = [linked_nodule(), linked_nodule(label="mass", n=2, box_xyxy=(3.0, 3.0, 5.0, 5.0))]
     texts = [step.text for step in rationale.survey(record(two), "So.")]
     assert texts[-2:] == ["There are 2 findings: nodule, mass.", "So."]
     assert rationale.survey(record(), "So.")[-2].text == "No finding is seen."
+
+
+def test_a_survey_begins_with_the_largest():
+    small = linked_nodule(label="mass", n=2, box_xyxy=(3.0, 3.0, 6.0, 6.0))
+    large = linked_nodule(label="opacity", n=3, box_xyxy=(1.0, 1.0, 6.0, 6.0))
+    steps = rationale.survey(record([small, large]), "So.")
+    assert [step.box_xyxy for step in steps[:2]] == [large.box_xyxy, small.box_xyxy]
+    assert steps[3].text == "There are 2 findings: opacity, mass."

@@ -61,6 +61,26 @@ def test_attention_targets(loaded, encoder):
     assert collate(encoder, views[1:], (1,)).localize is None
 
 
+def test_the_rows_of_a_line_have_its_place(loaded, encoder):
+    record = RECORDS[0]
+    other = (0.0, 0.0, 10.0, 15.0)  # the upper left patch of the 4 x 4 grid over 80 x 60 pixels, half of it
+    seed, view, _ = record.questions[0].reasoning
+    reasoning = (seed, seed.model_copy(update={"box_xyxy": other}), view)
+    question = record.questions[0].model_copy(update={"reasoning": reasoning})
+    example = make_view(record, question, "medium", loaded.family)
+    batch = collate(encoder, [example, make_view(record, record.questions[0], "medium", loaded.family)], (1,))
+    target = batch.localize
+    # the first line's box is the question's: place 0; only the second has a place of its own
+    assert target.weights.shape == (2, 2, 16)
+    assert target.weights[0, 1].tolist() == [1.0] + [0.0] * 15
+    assert target.weights[1, 1].sum() == 0
+    own = batch.targets[batch.owner == 0]
+    places = target.places[0, : len(own)]
+    second = loaded.processor.tokenizer.decode(own[places == 1])
+    assert second.strip() == example.target.split("\n")[2]
+    assert target.places[1].sum() == 0
+
+
 def test_a_padded_batch_gives_the_losses_of_its_examples_alone(loaded, encoder):
     from medclm.train.losses import Weights, counts, loss_of
 

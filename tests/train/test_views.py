@@ -61,6 +61,37 @@ def test_an_absent_finding_looks_at_the_lesions_of_its_reasoning():
     assert view.drawn == view.loc_boxes == (BOX,)
 
 
+def two_findings():
+    """RECORD with a second finding, and a yes/no question about the first whose reasoning names both."""
+    other = RECORD.findings[0].model_copy(update={"id": "f1", "label": "mass", "box_xyxy": (0.0, 0.0, 9.0, 8.0)})
+    seeds = (
+        Step(step="seed", text="There is a nodule.", box_xyxy=BOX),
+        Step(step="seed", text="There is a mass.", box_xyxy=other.box_xyxy),
+        Step(step="view", text="This is a frontal radiograph."),
+    )
+    question = RECORD.questions[1].model_copy(update={"reasoning": seeds})
+    return RECORD.model_copy(update={"findings": (*RECORD.findings, other)}), question, other.box_xyxy
+
+
+def test_what_is_drawn_does_not_tell_yes_from_no():
+    record, yes, other = two_findings()
+    no = yes.model_copy(update={"finding_ids": (), "answer": "no"})
+    drawn = [make_view(record, question, "easy", FAMILY).drawn for question in (yes, no)]
+    assert drawn == [(BOX, other)] * 2
+
+
+def test_a_line_looks_at_its_own_box_and_the_others_at_all():
+    record, question, other = two_findings()
+    view = make_view(record, question, "medium", FAMILY)
+    assert view.loc_lines == ((BOX,), (other,), ())
+    assert view.loc_boxes == (BOX, other)
+    assert make_view(record, question, "medium", FAMILY, by_line=False).loc_lines == ()
+    assert make_view(record, question, "hard", FAMILY).loc_lines == ()
+    somewhere = make_view(record, question, "medium", FAMILY, localize="random")
+    assert [boxes[0] for boxes in somewhere.loc_lines[:2]] == list(somewhere.loc_boxes)
+    assert set(somewhere.loc_boxes) & {BOX, other} == set()
+
+
 def test_organ_boxes_are_attention_targets_but_never_drawn():
     organ = Step(step="organ", text="The point lies in the liver.", box_xyxy=(1.0, 2.0, 30.0, 40.0))
     question = RECORD.questions[1].model_copy(update={"finding_ids": (), "reasoning": (organ,)})

@@ -28,6 +28,18 @@ def test_the_right_finding_in_the_wrong_organ_is_a_no():
     assert [(answer, blanks["organ"]) for answer, blanks in answers] == [("yes", "left lung"), ("no", "right lung")]
 
 
+def test_yes_and_no_are_reasoned_alike():
+    found = list(about_presence(record([linked_nodule()]), CATALOGUE, random.Random(0)))
+    assert [draft.answer for draft in found] == ["yes", "no", "yes", "no"]
+    assert len({draft.reasoning[:-1] for draft in found}) == 1
+    assert [draft.reasoning[-1].text for draft in found] == [
+        "So a nodule is present.",
+        "So a mass is not present.",
+        "So the left lung holds a nodule.",
+        "So the right lung holds no nodule.",
+    ]
+
+
 def test_no_organ_is_asked_where_a_finding_has_no_clear_one():
     assert presence(record([linked_nodule(), finding("mass", n=2, organ="unclear")]), "is-there_in") == []
 
