@@ -139,10 +139,13 @@ def _cut(file: Path, first: int) -> None:
 def tracker(name: str, out: Path, first: int) -> Tracker:
     """``tensorboard`` (``OUT/tensorboard``) or ``mlflow``.
 
+    Args:
+        first: steps done: later ones of an earlier attempt are left out.
+
     Raises:
         MedclmError: mlflow is not installed.
     """
-    return TensorBoard(out / "tensorboard", first) if name == "tensorboard" else MLflow(out.name)
+    return TensorBoard(out / "tensorboard", first) if name == "tensorboard" else MLflow(out)
 
 
 class TensorBoard:
@@ -161,7 +164,9 @@ class TensorBoard:
 
 
 class MLflow:
-    def __init__(self, name: str) -> None:
+    """One MLflow run for one run of ours: what is resumed goes on in it. ``OUT/mlflow-run`` holds its id."""
+
+    def __init__(self, out: Path) -> None:
         try:
             import mlflow
         except ImportError as error:
@@ -170,8 +175,10 @@ class MLflow:
                 where="tracker",
                 remedy="pip install 'medclm[mlflow]', or set tracker=tensorboard",
             ) from error
-        self._mlflow = mlflow
-        mlflow.start_run(run_name=name)
+        self._mlflow, known = mlflow, out / "mlflow-run"
+        identity = known.read_text() if known.is_file() else None
+        run = mlflow.start_run(run_id=identity, run_name=None if identity else out.name)
+        known.write_text(run.info.run_id)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         self._mlflow.log_metrics(values, step=step)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,47 @@ def test_a_stopped_run_goes_on_with_another_number_of_workers(run, squares, tmp_
     result = launch.train(squares, str(folder), small(workers=2, checkpoint_every=100))
     wanted, found = weights(run[1].model_dir), weights(result.model_dir)
     assert all(torch.allclose(wanted[name], found[name], atol=2e-4) for name in wanted)
+
+
+def test_a_run_begins_with_fewer_workers_where_the_cluster_is_small(ray_cluster, tmp_path):
+    """Eight workers are wanted on four CPUs and one would do: the same batches are made by as many as there is room."""
+    records = [make_record(n, "train" if n < 32 else "validate") for n in range(36)]
+    data, sizes = write_dataset(tmp_path / "data", records, shard_rows=2), []
+    elastic = small(workers=8, min_workers=1, checkpoint_every=100, accumulate=1)
+    result = launch.train(data, str(tmp_path / "elastic"), elastic, lambda *_: sizes.append(len(workers())))
+    assert result.steps == 12
+    assert 1 <= max(sizes) <= 4
+    one = launch.train(data, str(tmp_path / "two"), small(workers=2, checkpoint_every=100, accumulate=1))
+    wanted, found = weights(one.model_dir), weights(result.model_dir)
+    assert all(torch.allclose(wanted[name], found[name], atol=2e-4) for name in wanted)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_ends_and_the_same_command_goes_on(run, squares, tmp_path):
+    """`medclm train` as a batch system stops it: a process of its own, told to end between two checkpoints."""
+    import signal
+    import subprocess
+    import sys
+
+    folder, file = tmp_path / "stopped", tmp_path / "train.yaml"
+    file.write_text(json.dumps(small(checkpoint_every=1000).model_dump(mode="json")))
+    command = [sys.executable, "-m", "medclm.cli", "train", "--data", squares, "--out", str(folder)]
+    command += ["--config", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while not [r for r in read_history(folder / HISTORY) if r["kind"] == "numbers" and r["step"] >= 3]:
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "asked to stop" in said
+    assert newest_checkpoint(folder)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
+    assert "Trained" in again.stdout
+    steps = [r["step"] for r in read_history(folder / HISTORY) if r["kind"] == "numbers"]
+    assert steps == list(range(1, 13))
+    wanted, found = weights(run[1].model_dir), weights(folder / "model")
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
 
 
 def test_every_rank_saves_and_loads_its_own_slice(ray_cluster, run, squares, tmp_path):

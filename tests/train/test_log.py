@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -36,9 +37,22 @@ def test_tensorboard_reads_back_what_was_written(tmp_path):
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(3, 1.5)]
 
 
-def test_mlflow_is_an_extra(tmp_path):
-    try:
-        import mlflow  # noqa: F401
-    except ImportError:
-        with pytest.raises(MedclmError, match="mlflow is not installed"):
-            tracker("mlflow", tmp_path, 0)
+def test_mlflow_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(MedclmError, match="mlflow is not installed"):
+        tracker("mlflow", tmp_path, 0)
+
+
+def test_a_resumed_run_goes_on_in_the_same_mlflow_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
+    import mlflow
+
+    for step in (3, 4):
+        board = tracker("mlflow", tmp_path, step - 1)
+        board.scalars(step, {"medium/answer": step / 2})
+        board.close()
+    identity = (tmp_path / "mlflow-run").read_text()
+    seen = mlflow.MlflowClient().get_metric_history(identity, "medium/answer")
+    assert [(metric.step, metric.value) for metric in seen] == [(3, 1.5), (4, 2.0)]
+    assert mlflow.get_run(identity).info.run_name == tmp_path.name
