@@ -260,7 +260,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "medclm 1 worker": {},
     "medclm 2 workers": {"workers": 2},
     "medclm LoRA": {"model": {"base": "tiny", "finetune": "lora", "tiny": TINY}},
-    "medclm buckets": {"schedule": {"name": "uniform"}, "bucket_steps": 8},
+    "medclm buckets": {"schedule": {"name": "uniform"}, "bucket_steps": 8, "accumulate": 4},
 }
 
 

@@ -139,6 +139,7 @@ def test_a_stopped_run_goes_on_with_another_number_of_workers(run, squares, tmp_
     assert all(torch.allclose(wanted[name], found[name], atol=2e-4) for name in wanted)
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_fewer_workers_where_the_cluster_is_small(ray_cluster, tmp_path):
     """Eight workers are wanted on four CPUs and one would do: the same batches are made by as many as there is room."""
     records = [make_record(n, "train" if n < 32 else "validate") for n in range(36)]
