@@ -157,8 +157,9 @@ chat.addEventListener("again", (event) => ask(event.detail));
 chat.addEventListener("problem", (event) => refused(event.detail));
 $("file").addEventListener("change", () => $("file").files.length && open($("file").files[0]));
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) document.addEventListener(name, dropped);
-$("form").addEventListener("submit", (event) => {
+$("form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  await source.working; // what is asked about is the picture that the controls ask for
   if (!chat.running) ask(typed());
 });
 $("question").addEventListener("keydown", (event) => {
