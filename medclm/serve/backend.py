@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from medclm.data.records import Step
 from medclm.serve.engine import Stats
 from medclm.serve.predictor import Prediction, Request
 
@@ -35,8 +36,9 @@ class Backend(Protocol):
         """One answer. Raises ApiError: 429 when too many wait, 504 after the deadline."""
         ...
 
-    def stream(self, call: Call) -> AsyncIterator[str | Reply]:
-        """The text piece by piece, forced prefix first, and last the whole reply."""
+    def stream(self, call: Call) -> AsyncIterator[str | Step | Reply]:
+        """The text piece by piece, forced prefix first, and last the whole reply. After the piece that ends a line of
+        the reasoning comes its step (:class:`medclm.train.target.StepReader`), as the reply will have it."""
         ...
 
     async def models(self) -> dict[str, dict[str, Any]]:

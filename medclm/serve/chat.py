@@ -11,8 +11,9 @@ from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from medclm.data.records import Step
 from medclm.serve import schema
-from medclm.serve.backend import Call
+from medclm.serve.backend import Call, Reply
 from medclm.serve.guards import INTERNAL, ApiError, error_body, logger
 from medclm.serve.requests import Request
 from medclm.serve.served import Served
@@ -86,7 +87,7 @@ async def _events(
     model: schema.ModelOut,
     identity: str,
 ) -> AsyncIterator[str]:
-    """Server-sent events of a streamed completion. The last chunk carries the structured fields under ``medclm``."""
+    """Server-sent events of a streamed completion."""
 
     def event(value: dict[str, Any]) -> str:
         return f"data: {json.dumps(value)}\n\n"
@@ -97,17 +98,10 @@ async def _events(
             if not begun:
                 begun = True
                 yield event(schema.chunk(identity, model.name, {"role": "assistant", "content": ""}))
-            if isinstance(piece, str):
-                yield event(schema.chunk(identity, model.name, {"content": piece}))
-                continue
-            prediction = piece.prediction
-            served.note(piece, call, http)
-            fields = schema.Answered(**schema.answered(prediction, body.mode, model)).model_dump()
-            chosen = schema.log_probs(prediction) if body.logprobs else None
-            yield event(schema.chunk(identity, model.name, {}, prediction.finish, chosen, medclm=fields))
-            if body.stream_options is not None and body.stream_options.include_usage:
-                counts = schema.usage(prediction).model_dump()
-                yield event({**schema.chunk(identity, model.name, {}), "choices": [], "usage": counts})
+            if isinstance(piece, Reply):
+                served.note(piece, call, http)
+            for chunk in _chunks(piece, body, model, identity):
+                yield event(chunk)
     except ApiError as error:
         if not begun:
             raise
@@ -118,3 +112,22 @@ async def _events(
         logger.error("a stream failed: %s", type(error).__name__, exc_info=error)
         yield event(error_body(500, INTERNAL, "internal_error"))
     yield "data: [DONE]\n\n"
+
+
+def _chunks(
+    piece: str | Step | Reply, body: schema.ChatRequest, model: schema.ModelOut, identity: str
+) -> list[dict[str, Any]]:
+    """The chunks for a piece of a backend's stream. Steps and the reply's fields are under ``medclm``."""
+    if isinstance(piece, str):
+        return [schema.chunk(identity, model.name, {"content": piece})]
+    if isinstance(piece, Step):
+        reasoned = schema.Reasoned(step=schema.StepOut.of(piece)).model_dump()
+        return [schema.chunk(identity, model.name, {}, medclm=reasoned)]
+    prediction = piece.prediction
+    answered = schema.Answered(**schema.answered(prediction, body.mode, model)).model_dump()
+    chosen = schema.log_probs(prediction) if body.logprobs else None
+    last = [schema.chunk(identity, model.name, {}, prediction.finish, chosen, medclm=answered)]
+    if body.stream_options is not None and body.stream_options.include_usage:
+        counts = schema.usage(prediction).model_dump()
+        last.append({**schema.chunk(identity, model.name, {}), "choices": [], "usage": counts})
+    return last

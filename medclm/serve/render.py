@@ -1,11 +1,16 @@
-"""``POST /v1/render``: one uploaded file as the model would see it, without asking one. The page shows this."""
+"""``POST /v1/render``: one uploaded file as the model would see it, without asking one.
+
+The page shows this. It uploads a file once for each slice and lays other windows over the grey values itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import math
-from typing import Annotated, Any
+import zlib
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, File, Form, UploadFile
@@ -17,6 +22,21 @@ from medclm.serve.guards import ApiError
 from medclm.serve.images import Shown, readable
 from medclm.serve.served import Limits, Served
 
+if TYPE_CHECKING:
+    from medclm.data.images import Picture
+
+
+class GreyOut(BaseModel):
+    """Grey values before any window, for a client that windows them itself: DICOM PS3.3 C.11.2.1.2, LINEAR.
+
+    Attributes:
+        inverted: low values are bright.
+        data: base64 of zlib-deflated little-endian float32 (height, width) in modality units, turned as ``image`` is.
+    """
+
+    inverted: bool
+    data: str
+
 
 class RenderResponse(BaseModel):
     """A picture, how it may be windowed, and which of the file's frames it is.
@@ -26,6 +46,7 @@ class RenderResponse(BaseModel):
         frame, frames: index of this frame, from 0, and how many there are.
         modality: as the header says; empty where it does not.
         values: smallest and largest grey value, in modality units; None where there is nothing to window.
+        grey: all of them; None where ``values`` is.
         presets: named windows for this modality.
     """
 
@@ -34,6 +55,7 @@ class RenderResponse(BaseModel):
     frames: int
     modality: str
     values: tuple[float, float] | None
+    grey: GreyOut | None
     presets: list[Window]
 
 
@@ -92,12 +114,14 @@ def rendered(data: bytes, window: str | Window, frame: int | None, limits: Limit
         shown = Shown(*show(picture, window))
     height, width = shown.pixels.shape[:2]
     deep = not picture.is_color and (picture.bits > 8 or picture.file_format == "dicom")
+    values = _range(picture.values) if deep else None
     return RenderResponse(
         image=schema.ImageOut(width=width, height=height, window=shown.window, data=shown.data_uri()),
         frame=frames // 2 if frame is None else frame,
         frames=frames,
         modality=picture.modality,
-        values=_range(picture.values) if deep else None,
+        values=values,
+        grey=_grey(picture) if values else None,
         presets=list(CT_WINDOWS.values()) if deep and picture.modality == "CT" else [],
     )
 
@@ -117,6 +141,12 @@ def frame_count(data: bytes, file_format: str) -> int:
 
     with PIL.Image.open(io.BytesIO(data)) as image:
         return int(getattr(image, "n_frames", 1))
+
+
+def _grey(picture: Picture) -> GreyOut:
+    values = picture.display.apply(picture.values) if picture.display else picture.values
+    packed = zlib.compress(values.astype("<f4").tobytes(), 1)
+    return GreyOut(inverted=picture.inverted, data=base64.b64encode(packed).decode())
 
 
 def _range(values: np.ndarray) -> tuple[float, float] | None:

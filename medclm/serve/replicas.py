@@ -13,10 +13,12 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from medclm.config import ServeConfig
+from medclm.data.records import Step
 from medclm.serve.backend import Call, Reply
 from medclm.serve.guards import ApiError, logger
 from medclm.serve.predictor import Prepared, Preparer
 from medclm.serve.replica import Refusal
+from medclm.train.target import StepReader
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -58,10 +60,11 @@ class Replicas:
                     response.cancel()
         raise AssertionError("the last attempt raises")
 
-    async def stream(self, call: Call) -> AsyncIterator[str | Reply]:
-        """The text piece by piece and the reply. Where a replica dies, another one says the same text again, and what
-        the client has is left out; a draw without a seed cannot be said again."""
+    async def stream(self, call: Call) -> AsyncIterator[str | Step | Reply]:
+        """The text piece by piece, each finished step, and the reply. Where a replica dies, another one says the same
+        text again, and what the client has is left out; a draw without a seed cannot be said again."""
         end, sent = time.monotonic() + call.timeout_s, 0
+        reader = StepReader(call.request.size_hw, self.preparer.encoder.family)
         prepared = await self._prepare(call)
         for attempt in range(1, ATTEMPTS + 1):
             handle: Any = self._handle(call).options(stream=True)
@@ -76,6 +79,8 @@ class Replicas:
                     sent += len(new)
                     if new:
                         yield new
+                    for step in reader.add(new):
+                        yield step
             except BackPressureError as error:
                 raise _busy() from error
             except DIED as error:

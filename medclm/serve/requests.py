@@ -38,6 +38,11 @@ class Request:
     earlier: tuple[PIL.Image.Image, ...] = ()
 
     @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of ``image``, which boxes are in pixels of."""
+        return self.image.height, self.image.width
+
+    @property
     def settings(self) -> Settings:
         """How the text is generated."""
         return Settings(self.max_new_tokens, self.temperature, self.top_p, self.seed, self.stop)

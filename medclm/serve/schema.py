@@ -1,8 +1,9 @@
 """What goes over the wire: a subset of OpenAI's chat completions, and ``/v1/predict``.
 
 Fields that this server does not know are ignored, as OpenAI's clients send many; fields that it knows and cannot
-honour are refused. ``mode`` is our one addition to a chat request (``extra_body={"mode": "answer"}``). The forced
-prefix of an answer was not chosen by the model: it is part of the text and has no ``logprobs``.
+honour are refused. ``mode`` is our one addition to a chat request (``extra_body={"mode": "answer"}``), ``medclm`` the
+one to a completion: :class:`Answered`, in a stream in its last chunk, after a :class:`Reasoned` in an own chunk for
+each step. The forced prefix of an answer was not chosen by the model: it is part of the text and has no ``logprobs``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from medclm.data.records import BoxXyxy, Window
+from medclm.data.records import BoxXyxy, Step, Window
 from medclm.serve.predictor import Mode, Prediction
 
 DISCLAIMER = "Research software, not a medical device."
@@ -117,6 +118,21 @@ class StepOut(BaseModel):
     text: str
     box_xyxy: BoxXyxy | None
 
+    @classmethod
+    def of(cls, step: Step) -> StepOut:
+        """Without the facts that it rests on."""
+        return cls(step=step.step, text=step.text, box_xyxy=step.box_xyxy)
+
+
+class Reasoned(BaseModel):
+    """``medclm`` of a chunk in the middle of a stream: the step whose line the text before has just ended.
+
+    The chunk adds no text (its ``delta`` is empty). These steps are the first ones of ``Answered.steps``, in order and
+    equal to them; a last line that no line break ends is there only.
+    """
+
+    step: StepOut
+
 
 class ModelOut(BaseModel):
     """Which model answered: the fingerprint of the run that trained it, its base, and, where it is an adapter on that
@@ -199,11 +215,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 def answered(prediction: Prediction, mode: Mode, model: ModelOut) -> dict[str, Any]:
     """The fields of :class:`Answered`."""
-    steps = [StepOut(step=s.step, text=s.text, box_xyxy=s.box_xyxy) for s in prediction.steps]
     return {
         "answer": prediction.answer,
         "confidence": min(max(prediction.confidence, 0.0), 1.0),
-        "steps": steps,
+        "steps": [StepOut.of(step) for step in prediction.steps],
         "mode": mode,
         "parsed": prediction.parsed,
         "model": model,

@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from medclm.config import ServeConfig
+from medclm.data.records import Step
 from medclm.errors import UsageError
 from medclm.serve.backend import Call, Reply
 from medclm.serve.predictor import Prediction, Preparer
+from medclm.train.target import StepReader
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -74,13 +76,15 @@ class Vllm:
         """One answer."""
         return [piece async for piece in self.stream(call) if isinstance(piece, Reply)][-1]
 
-    async def stream(self, call: Call) -> AsyncIterator[str | Reply]:
-        """The text piece by piece, forced prefix first, and last the reply."""
+    async def stream(self, call: Call) -> AsyncIterator[str | Step | Reply]:
+        """The text piece by piece, forced prefix first, each finished step, and last the reply."""
         from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
         from medclm.train.collate import FORCED
 
         prefix = FORCED[call.request.mode]
+        reader = StepReader(call.request.size_hw, self.preparer.encoder.family)
+        reader.add(prefix)
         yield prefix
         tokens: list[tuple[str, float]] = []
         usage: dict[str, Any] = {}
@@ -96,6 +100,8 @@ class Vllm:
                     ]
                     if piece := choice["delta"].get("content"):
                         yield piece
+                        for step in reader.add(piece):
+                            yield step
         yield Reply(self._prediction(call, tokens, usage, finish), "vllm")
 
     async def models(self) -> dict[str, dict[str, Any]]:
@@ -114,7 +120,7 @@ class Vllm:
 
         request = call.request
         text = FORCED[request.mode] + "".join(piece for piece, _ in tokens)
-        parsed = parse_answer(text, (request.image.height, request.image.width), self.preparer.encoder.family)
+        parsed = parse_answer(text, request.size_hw, self.preparer.encoder.family)
         at, spoken = text.rfind(ANSWER) + len(ANSWER) - len(FORCED[request.mode]), []
         for piece, value in tokens:
             if at <= 0 and parsed.answer:

@@ -75,19 +75,50 @@ def parse_answer(text: str, size_hw: tuple[int, int], family: Family) -> Parsed:
     head, mark, tail = text.rpartition(ANSWER)
     if not mark:
         head, tail = text, ""
-    answer = " ".join(tail.split())
+    answer, lines = " ".join(tail.split()), _lines(head)
+    steps = tuple(parse_line(line, size_hw, family) for line in lines)
+    clean = all(":" in line for line in lines) and bool(lines or REASONING.strip() not in text)
+    return Parsed(answer=answer, steps=steps, ok=bool(mark and answer) and clean)
+
+
+def parse_line(line: str, size_hw: tuple[int, int], family: Family) -> Step:
+    """One line of the reasoning as a step; arguments and boxes as in :func:`parse_answer`. Without a colon the step has
+    no name."""
+    name, colon, words = line.partition(":")
+    boxes = family.text_to_boxes(line, size_hw)
+    return Step(
+        step=name.strip() if colon else "",
+        text=family.without_boxes(words if colon else line),
+        box_xyxy=boxes[0] if boxes else None,
+    )
+
+
+class StepReader:
+    """Finds the steps of a text that arrives in pieces, each as soon as its line has ended.
+
+    All that it has found is, at any time, the beginning of the steps that :func:`parse_answer` finds in the whole text.
+    A line that holds ``Answer:`` is none, nor is any line after it: only the end of the text tells what they are.
+
+    Args:
+        size_hw, family: as in :func:`parse_answer`.
+    """
+
+    def __init__(self, size_hw: tuple[int, int], family: Family) -> None:
+        self.size_hw, self.family = size_hw, family
+        self._text, self._found = "", 0
+
+    def add(self, piece: str) -> list[Step]:
+        """The steps whose lines end in this piece; the first piece begins with the forced prefix."""
+        self._text += piece
+        if "\n" not in piece:
+            return []
+        head = self._text.partition(ANSWER)[0]
+        new = _lines(head[: head.rfind("\n") + 1])[self._found :]
+        self._found += len(new)
+        return [parse_line(line, self.size_hw, self.family) for line in new]
+
+
+def _lines(head: str) -> list[str]:
+    """The lines of reasoning in the text before an answer; blank ones are left out."""
     reasoning = head.partition(REASONING.strip())[2]
-    steps, clean = [], True
-    for line in filter(None, (line.strip() for line in reasoning.splitlines())):
-        name, colon, words = line.partition(":")
-        boxes = family.text_to_boxes(line, size_hw)
-        clean = clean and bool(colon)
-        steps.append(
-            Step(
-                step=name.strip() if colon else "",
-                text=family.without_boxes(words if colon else line),
-                box_xyxy=boxes[0] if boxes else None,
-            )
-        )
-    forced = REASONING.strip() in text
-    return Parsed(answer=answer, steps=tuple(steps), ok=bool(mark and answer) and clean and bool(steps or not forced))
+    return [line.strip() for line in reasoning.splitlines() if line.strip()]

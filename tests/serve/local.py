@@ -8,6 +8,7 @@ import shutil
 
 from medclm.serve.backend import Reply
 from medclm.train.collate import FORCED
+from medclm.train.target import StepReader
 
 
 class Local:
@@ -25,8 +26,11 @@ class Local:
         pieces: list[str] = []
         listeners = [lambda piece: pieces.append(piece) or True]
         (prediction,) = await asyncio.to_thread(self.predictor.predict, [call.request], listeners)
+        reader = StepReader(call.request.size_hw, self.predictor.family)
         for piece in [FORCED[call.request.mode], *filter(None, pieces)]:
             yield piece
+            for step in reader.add(piece):
+                yield step
         yield Reply(prediction)
 
     async def models(self):

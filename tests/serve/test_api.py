@@ -9,12 +9,15 @@ import json
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from openai.types.chat import ChatCompletionChunk
 from PIL import Image
 
 from medclm.serve.api import Limits, make_api
+from medclm.serve.backend import Reply
 from medclm.serve.guards import HEADERS, ApiError
 from medclm.serve.images import from_data_uri
 from medclm.serve.keys import hash_keys
+from medclm.train.target import StepReader
 from tests.serve.local import Local
 
 LIMITS = Limits(name="tiny", max_new_tokens=12, max_upload_bytes=200_000, max_image_pixels=100_000)
@@ -84,7 +87,38 @@ def test_stream_adds_up_to_the_whole(client, png):
     assert said == whole["choices"][0]["message"]["content"]
     assert chunks[-2]["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
     assert chunks[-2]["medclm"] == whole["medclm"]
+    steps = [c["medclm"]["step"] for c in chunks[:-2] if "medclm" in c]
+    assert steps == whole["medclm"]["steps"][: len(steps)]
     assert chunks[-1]["usage"] == whole["usage"]
+
+
+def test_a_step_comes_right_after_its_line(predictor, png):
+    """The tiny model's frame is 32 x 32, the picture 48 x 40: a column is 1.5 pixels, a row 1.25."""
+
+    class Said(Local):
+        async def stream(self, call):
+            reader = StepReader(call.request.size_hw, self.predictor.family)
+            for piece in ["Reasoning:\n", "seed: a nodule [8 8 16 24]", "\nview: frontal", "\nAnswer: yes"]:
+                yield piece
+                for step in reader.add(piece):
+                    yield step
+            yield Reply((await self.predict(call)).prediction)
+
+    client = TestClient(make_api(Said(predictor), LIMITS))
+    lines = client.post("/v1/chat/completions", json=chat_body(uri(png), stream=True)).text.split("\n\n")
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines[1:-3]]
+    seen = [c.get("medclm") or c["choices"][0]["delta"]["content"] for c in chunks]
+    assert seen == [
+        "Reasoning:\n",
+        "seed: a nodule [8 8 16 24]",
+        "\nview: frontal",
+        {"step": {"step": "seed", "text": "a nodule", "box_xyxy": [12.0, 10.0, 24.0, 30.0]}},
+        "\nAnswer: yes",
+        {"step": {"step": "view", "text": "frontal", "box_xyxy": None}},
+    ]
+    parsed = [ChatCompletionChunk.model_validate(c) for c in chunks]  # as the openai client does
+    assert "".join(c.choices[0].delta.content or "" for c in parsed) == "".join(s for s in seen if isinstance(s, str))
+    assert all(c["choices"][0]["finish_reason"] is None for c in chunks)
 
 
 def test_newest_picture_and_last_question(client, png, picture):

@@ -62,7 +62,10 @@ def test_openai_client(client, messages, predictor):
     assert whole.choices[0].message.content.startswith("Reasoning:")
     assert whole.model_extra["medclm"]["mode"] == "reason"
     stream = client.chat.completions.create(model="serve-test", messages=messages, stream=True, max_tokens=16)
-    pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
+    chunks = list(stream)
+    steps = [chunk.model_extra["medclm"]["step"] for chunk in chunks[:-1] if "medclm" in chunk.model_extra]
+    assert steps == whole.model_extra["medclm"]["steps"][: len(steps)]
+    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks]
     assert "".join(pieces) == whole.choices[0].message.content
     assert len([piece for piece in pieces if piece]) > 2
     answer = client.chat.completions.create(

@@ -1,164 +1,13 @@
-"""The page at ``/`` in a real browser, over the real API in this process: no Ray."""
+"""The page at ``/`` in a real browser: no Ray."""
 
 from __future__ import annotations
 
-import asyncio
 import io
-import shutil
-import socket
-import threading
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from medclm.serve.api import Limits, make_api
-from medclm.serve.backend import Reply
-from medclm.serve.guards import ApiError
-from medclm.serve.keys import hash_keys
-from medclm.serve.requests import Prediction
-from tests.serve.local import Local
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-LIMITS = Limits(name="tiny", max_new_tokens=12, max_upload_bytes=200_000, max_image_pixels=100_000)
-NODULE, LUNG = (8.0, 10.0, 24.0, 30.0), (4.0, 5.0, 40.0, 35.0)
-"""Boxes that :class:`Said` names, in pixels of the picture of 48 x 40."""
-DONE = ".turn:not([aria-busy])"
-
-
-class Said(Local):
-    """Says what a trained model would, in the form of the tiny model's family, so that boxes are known. A question that
-    begins with "wait" is held after its first line until ``go`` is set."""
-
-    go = threading.Event()
-
-    async def stream(self, call):
-        from medclm.train.target import parse_answer
-
-        size_hw, family = (call.request.image.height, call.request.image.width), self.predictor.family
-        nodule, lung = (family.box_to_text(box, size_hw) for box in (NODULE, LUNG))
-        lines = [f"seed: There is a nodule. {nodule}\n", f"organ: It lies in the lung. {lung}\n", "view: Frontal.\n"]
-        pieces = ["Reasoning:\n", *lines] if call.request.mode == "reason" else []
-        pieces += ["Answer:", " yes"]
-        for place, piece in enumerate(pieces):
-            if place == 2 and call.request.question.startswith("wait"):
-                while not self.go.is_set():
-                    await asyncio.sleep(0.02)
-            if call.request.question.startswith("busy"):
-                raise ApiError(429, "too many requests are waiting; try again", code="queue_full")
-            yield piece
-        parsed = parse_answer("".join(pieces), size_hw, family)
-        yield Reply(Prediction("".join(pieces), parsed.answer, 0.81, parsed.steps, parsed.ok))
-
-
-class Server:
-    """An API on a loopback port of its own, on a thread of its own."""
-
-    def __init__(self, app) -> None:
-        import uvicorn
-
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-        self.thread = threading.Thread(target=self.server.run, args=([self.socket],), daemon=True)
-        self.thread.start()
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(10)
-        self.socket.close()
-
-
-@pytest.fixture(scope="module")
-def servers(predictor):
-    """Addresses: the real tiny model, the one with known boxes, and the latter with a key."""
-    apps = {"real": (Local, ()), "said": (Said, ()), "keyed": (Said, hash_keys(["sesame"]))}
-    started = {name: Server(make_api(kind(predictor), LIMITS, keys)) for name, (kind, keys) in apps.items()}
-    yield {name: server.address for name, server in started.items()}
-    for server in started.values():
-        server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        arguments = ["--no-sandbox", "--disable-background-networking"]
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(browser, servers):
-    """A function that opens the page of a server. At the end nothing may have left the origin or failed in a script."""
-    contexts, asked, faults = [], set(), []
-
-    def show(name: str = "said", width: int = 1280, height: int = 860, **more):
-        context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **more)
-        context.set_default_timeout(10_000)
-        page = context.new_page()
-        page.on("request", lambda request: asked.add(request.url))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda m: faults.append(m.text) if "status of 4" not in m.text else None)
-        page.goto(servers[name])
-        contexts.append(context)
-        return page
-
-    yield show
-    for context in contexts:
-        context.close()
-    outside = [url for url in asked if not url.startswith((*servers.values(), "data:"))]
-    assert outside == []
-    assert faults == []
-
-
-@pytest.fixture(scope="module")
-def ct() -> bytes:
-    """A CT slice of 128 x 128."""
-    from pydicom.data import get_testdata_file
-
-    return Path(get_testdata_file("CT_small.dcm")).read_bytes()
-
-
-def choose(page, data: bytes, name: str = "a.png") -> None:
-    """Put a file in, and wait for its picture."""
-    page.set_input_files("#file", {"name": name, "mimeType": "application/octet-stream", "buffer": data})
-    page.wait_for_selector(f"#caption:has-text('{name} ·')")
-
-
-def ask(page, question: str = "Is there a nodule?"):
-    """Ask, and wait for the whole answer; its card."""
-    page.fill("#question", question)
-    page.click("#send")
-    page.wait_for_selector(f"{DONE}:has-text('{question}')")
-    return page.locator(DONE).first
-
-
-def rect(page, selector: str) -> tuple[float, ...]:
-    """x1, y1, x2, y2 on the screen."""
-    return tuple(
-        page.eval_on_selector(
-            selector, "e => (({left, top, right, bottom}) => [left, top, right, bottom])(e.getBoundingClientRect())"
-        )
-    )
-
-
-def in_pixels(page, selector: str) -> tuple[float, ...]:
-    """Where an element lies on the picture, in pixels of the picture, by what the browser laid out."""
-    x1, y1, x2, _ = rect(page, "#picture")
-    scale = (x2 - x1) / page.eval_on_selector("#picture", "image => image.naturalWidth")
-    return tuple((value - origin) / scale for value, origin in zip(rect(page, selector), (x1, y1) * 2, strict=True))
-
-
-def grays(page) -> list[int]:
-    """The grey values of the picture on the stage."""
-    import base64
-
-    data = page.get_attribute("#picture", "src").partition(",")[2]
-    return list(Image.open(io.BytesIO(base64.b64decode(data))).convert("L").tobytes())
+from tests.serve.browsing import DONE, LUNG, NODULE, Said, ask, choose, grays, in_pixels, rect
 
 
 def test_real_model_reads_what_is_shown(opened, png, predictor):
@@ -195,6 +44,39 @@ def test_reasoning_streams_in(opened, png):
     assert page.locator("#live").inner_text() == "Answer: yes. Confidence 81 percent."
 
 
+WATCH = """() => {
+  const box = document.querySelector("#boxes .box");
+  Object.assign(window, { step: document.activeElement, flickers: 0 });
+  const look = () => (window.flickers += !box.isConnected || !box.classList.contains("lit"));
+  new MutationObserver(look).observe(box.parentNode, { subtree: true, childList: true, attributes: true });
+}"""
+"""Remember the focused step, and count how often its box goes or goes dark."""
+
+
+def test_a_step_has_its_box_while_the_rest_streams(opened, png):
+    page = opened()
+    choose(page, png)
+    Said.go.clear()
+    page.fill("#question", "wait for it")
+    page.click("#send")
+    page.wait_for_selector(".turn[aria-busy] .boxed")
+    assert page.locator(".step .words").all_inner_texts() == ["seed There is a nodule."]
+    screen = 48 / (rect(page, "#picture")[2] - rect(page, "#picture")[0])  # one pixel of the screen
+    assert in_pixels(page, "#boxes .box") == pytest.approx(NODULE, abs=0.75 + screen)
+    page.locator(".boxed").hover()
+    assert page.locator(".box.lit span").all_inner_texts() == ["1"]
+    page.mouse.move(2, 2)
+    assert page.locator(".box.lit").count() == 0
+    page.locator(".boxed").focus()
+    page.evaluate(WATCH)
+    Said.go.set()
+    page.wait_for_selector(DONE)
+    assert page.locator("#boxes .box").count() == 2
+    assert page.locator(".box.lit span").all_inner_texts() == ["1"]
+    assert page.locator(".box.dim span").all_inner_texts() == ["2"]
+    assert page.evaluate("[document.activeElement === window.step, window.flickers]") == [True, 0]
+
+
 def test_stop_frees_the_form(opened, png):
     page = opened()
     choose(page, png)
@@ -206,6 +88,8 @@ def test_stop_frees_the_form(opened, png):
     page.wait_for_selector(f"{DONE}:has-text('Stopped.')")
     Said.go.set()
     assert page.locator("#send").is_visible()
+    page.locator(".boxed").hover()  # what was said until then stays
+    assert page.locator(".box.lit span").all_inner_texts() == ["1"]
 
 
 def test_a_step_lights_its_box_at_any_zoom(opened, png):
@@ -258,26 +142,6 @@ def test_a_box_on_the_picture_points_at_its_step(opened, png):
     page.keyboard.press("Escape")
     page.focus("#question")
     assert page.locator(".box.lit").count() == 0
-
-
-def test_window_of_a_dicom(opened, ct):
-    page = opened()
-    choose(page, ct, "ct.dcm")
-    automatic = grays(page)
-    page.select_option("#preset", "bone")
-    page.wait_for_selector("#caption:has-text('400 / 1800 bone')")
-    assert grays(page) != automatic
-    page.click("#tool-window")
-    page.focus("#stage")
-    page.keyboard.press("ArrowDown")
-    page.wait_for_selector("#preset option:checked:has-text('custom')", state="attached")
-    center, width = (float(page.input_value(f"#{name}")) for name in ("center", "width"))
-    assert center == pytest.approx(400 + 8 * 1800 / 250, abs=1)
-    assert width == pytest.approx(1800, abs=1)
-    with page.expect_request("**/v1/chat/completions") as sent:
-        ask(page)
-    address = sent.value.post_data_json["messages"][0]["content"][1]["image_url"]["url"]
-    assert address == page.get_attribute("#picture", "src")  # the model gets the grey values that are shown
 
 
 def test_pan_and_zoom_by_mouse_and_keys(opened, png):

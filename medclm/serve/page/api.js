@@ -21,11 +21,10 @@ export async function models() {
   return body.data.map((model) => model.id);
 }
 
-/** A file as the model would see it: see POST /v1/render. */
-export async function render(file, window, frame, signal) {
+/** One frame of a file as the model would see it, the middle one for null: see POST /v1/render. */
+export async function render(file, frame, signal) {
   const form = new FormData();
   form.append("file", file);
-  form.append("window", window);
   if (frame !== null) form.append("frame", String(frame));
   return (await request("v1/render", { method: "POST", body: form, signal })).json();
 }

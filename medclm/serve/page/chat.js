@@ -4,7 +4,10 @@ import { complete } from "./api.js";
 import { Turn } from "./turn.js";
 import { inPlainWords } from "./words.js";
 
-/** Events: "turn" with the card that is looked at; "light" with the index of one of its boxes, or -1; "problem" with a Refusal. */
+/**
+ * Events: "turn" with the card that is looked at; "boxes" when it has got more of them; "light" with the index of one of
+ * them, or -1; "problem" with a Refusal.
+ */
 export class Chat extends EventTarget {
   constructor(list, live) {
     super();
@@ -55,12 +58,12 @@ export class Chat extends EventTarget {
 
   take(turn, chunk) {
     const [choice] = chunk.choices;
-    for (const line of turn.write(choice?.delta.content || "")) this.say(line);
+    turn.write(choice.delta.content || "");
     if (!chunk.medclm) return;
-    turn.finish(chunk.medclm, choice.finish_reason);
-    const { answer, confidence } = chunk.medclm;
-    this.say(answer ? `Answer: ${answer}. Confidence ${Math.round(confidence * 100)} percent.` : "The model gave no answer.");
-    if (this.current === turn) this.dispatchEvent(new CustomEvent("turn", { detail: turn }));
+    if (chunk.medclm.step) turn.show([...turn.steps, chunk.medclm.step]);
+    else turn.finish(chunk.medclm, choice.finish_reason);
+    this.say(told(chunk.medclm));
+    if (this.current === turn) this.dispatchEvent(new Event("boxes"));
   }
 
   failed(turn, error, stopped) {
@@ -85,4 +88,10 @@ export class Chat extends EventTarget {
   say(words) {
     this.live.textContent = words;
   }
+}
+
+/** A step, or else the answer, in words. */
+function told({ step, answer, confidence }) {
+  if (step) return step.step ? `${step.step}: ${step.text}` : step.text;
+  return answer ? `Answer: ${answer}. Confidence ${Math.round(confidence * 100)} percent.` : "The model gave no answer.";
 }

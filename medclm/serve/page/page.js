@@ -27,21 +27,33 @@ function open(file) {
 }
 
 function show(picture) {
-  const moved = !shown || picture.frame !== shown.frame || picture.file !== shown.file;
   shown = picture;
   for (const id of ["stage", "tools"]) $(id).hidden = false;
   $("drop").hidden = true;
   $("frame").classList.remove("busy");
   viewer.show(picture);
-  if (moved) viewer.mark([]);
+  draw();
   $("caption").textContent = `${picture.file.name} · ${picture.caption}`;
+}
+
+/** The boxes of the answer that is looked at, where they belong to the slice that is shown. */
+function draw() {
+  const { current } = chat;
+  viewer.mark(current?.picture.frame === shown.frame ? current.boxes : []);
 }
 
 function look(turn) {
   document.body.classList.add("answered");
   if (turn.picture !== shown) show(turn.picture);
-  viewer.mark(turn.boxes);
+  draw();
   viewer.light(turn.pinned);
+}
+
+/** Light a box of the answer that is looked at, on the picture that was asked about. */
+function light(box) {
+  const { picture } = chat.current;
+  if (box >= 0 && picture.frame !== shown.frame) show(picture);
+  viewer.light(box);
 }
 
 async function ask(question) {
@@ -130,11 +142,7 @@ function tool(name) {
   $("stage").classList.toggle("windowing", name === "window");
 }
 
-source.addEventListener("picture", (event) => {
-  show(event.detail);
-  const { current } = chat;
-  if (current?.picture.frame === shown.frame) viewer.mark(current.boxes);
-});
+source.addEventListener("picture", (event) => show(event.detail));
 source.addEventListener("problem", (event) => refused(event.detail));
 viewer.addEventListener("zoom", () => ($("zoom").textContent = `${Math.round(viewer.view.scale * 100)} %`));
 viewer.addEventListener("window", (event) => source.drag(event.detail));
@@ -143,13 +151,15 @@ viewer.addEventListener("point", (event) => {
   chat.current?.hint(event.detail);
 });
 chat.addEventListener("turn", (event) => look(event.detail));
-chat.addEventListener("light", (event) => viewer.light(event.detail));
+chat.addEventListener("boxes", draw);
+chat.addEventListener("light", (event) => light(event.detail));
 chat.addEventListener("again", (event) => ask(event.detail));
 chat.addEventListener("problem", (event) => refused(event.detail));
 $("file").addEventListener("change", () => $("file").files.length && open($("file").files[0]));
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) document.addEventListener(name, dropped);
-$("form").addEventListener("submit", (event) => {
+$("form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  await source.working; // what is asked about is the picture that the controls ask for
   if (!chat.running) ask(typed());
 });
 $("question").addEventListener("keydown", (event) => {

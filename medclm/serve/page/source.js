@@ -1,15 +1,22 @@
-// The chosen file as a picture: which grey values and which slice are shown. The server renders; the newest wish wins.
+// The chosen file as a picture: which grey values and which slice are shown. The server is asked once for each slice; the
+// newest wish wins.
 
 import { render } from "./api.js";
+import { sliceOf, windowed } from "./slice.js";
 
+const KEPT = 2 ** 25; // pixels of all slices that are kept
+const QUICK = 2 ** 20; // pixels that any machine windows and draws fast enough to follow a hand
 const $ = (id) => document.getElementById(id);
 
-/** Events: "picture" with a picture for the viewer and for the model; "problem" with a Refusal. */
+/**
+ * Events: "picture" with a picture for the viewer and for the model; "problem" with a Refusal. `working` is null, or a
+ * promise that is kept when the picture is the one that the controls ask for.
+ */
 export class Source extends EventTarget {
   constructor() {
     super();
-    Object.assign(this, { file: null, wish: null, shown: null, working: false, leave: new AbortController() });
-    $("preset").addEventListener("change", () => this.want({ window: $("preset").value }));
+    Object.assign(this, { file: null, wish: null, slices: new Map(), shown: null, working: null, leave: new AbortController() });
+    $("preset").addEventListener("change", () => this.want({ window: this.preset() }));
     for (const id of ["center", "width"]) $(id).addEventListener("input", () => this.want({ window: this.custom() }));
     $("slice").addEventListener("input", () => this.want({ frame: Number($("slice").value) - 1 }));
   }
@@ -17,9 +24,9 @@ export class Source extends EventTarget {
   /** Show this file, in the window and slice that the server thinks best. */
   open(file) {
     this.leave.abort();
-    Object.assign(this, { file, shown: null, working: false, leave: new AbortController() });
-    this.wish = { window: "auto", frame: null };
-    return this.work();
+    Object.assign(this, { file, slices: new Map(), shown: null, working: null, leave: new AbortController() });
+    this.wish = { window: null, frame: null };
+    this.work();
   }
 
   /** Change centre and width by a drag on the picture, in pixels of the screen. */
@@ -32,7 +39,12 @@ export class Source extends EventTarget {
   }
 
   custom() {
-    return `${$("center").value},${$("width").value}`;
+    return { center: Number($("center").value), width: Number($("width").value), name: "" };
+  }
+
+  /** The chosen window, or null for the one that the server thinks best. */
+  preset() {
+    return this.shown.presets.find(({ name }) => name === $("preset").value) || null;
   }
 
   want(change) {
@@ -42,29 +54,54 @@ export class Source extends EventTarget {
     this.work();
   }
 
-  async work() {
+  work() {
     if (this.working) return;
-    const { leave, file } = this;
-    this.working = true;
+    const working = this.fulfil(this.leave.signal).finally(() => {
+      if (this.working === working) this.working = null;
+    });
+    this.working = working;
+  }
+
+  /** Show what is wished for, until there is no newer wish. */
+  async fulfil(signal) {
     try {
-      for (let done = null; done !== this.wish; ) {
+      for (let done = null; done !== this.wish && !signal.aborted; ) {
         done = this.wish;
-        const shown = await render(file, done.window, done.frame, leave.signal);
-        if (leave.signal.aborted) return;
-        this.shown = shown;
-        this.dispatchEvent(new CustomEvent("picture", { detail: this.picture(done) }));
-        if (done === this.wish) this.settle(shown, done);
+        const slice = await this.slice(done.frame, signal);
+        for (const step of steps(slice, done)) {
+          const image = await windowed(slice, done.window, step);
+          if (signal.aborted) return;
+          await this.present(slice, image);
+          if (done !== this.wish) break;
+        }
+        if (done === this.wish) this.settle(slice, done.window);
       }
     } catch (error) {
-      if (leave.signal.aborted) return;
-      this.dispatchEvent(new CustomEvent("problem", { detail: error }));
-    } finally {
-      if (!leave.signal.aborted) this.working = false;
+      if (!signal.aborted) this.dispatchEvent(new CustomEvent("problem", { detail: error }));
     }
   }
 
-  picture() {
-    const { image, frame, frames, modality } = this.shown;
+  /** A slice of the file; null is the one in the middle. */
+  async slice(frame, signal) {
+    const { slices } = this;
+    if (slices.has(frame)) return slices.get(frame);
+    const slice = await sliceOf(await render(this.file, frame, signal));
+    slices.set(slice.frame, slice);
+    if (slices.size > 1 && slices.size * slice.image.width * slice.image.height > KEPT) {
+      slices.delete(slices.keys().next().value);
+    }
+    return slice;
+  }
+
+  /** Show a picture, and wait until it is on the screen. */
+  async present(slice, image) {
+    this.shown = slice;
+    this.dispatchEvent(new CustomEvent("picture", { detail: this.picture(slice, image) }));
+    await $("picture").decode().catch(() => null); // another picture came in between
+    await new Promise(requestAnimationFrame);
+  }
+
+  picture({ frame, frames, modality }, image) {
     const parts = [modality, `${image.width} × ${image.height} pixels`];
     if (frames > 1) parts.push(`slice ${frame + 1} of ${frames}`);
     if (image.window) parts.push(`window ${told(image.window.center)} / ${told(image.window.width)} ${image.window.name}`.trim());
@@ -74,18 +111,17 @@ export class Source extends EventTarget {
   }
 
   /** Put the controls where the picture is. */
-  settle({ image, frame, frames, values, presets }, { window }) {
+  settle({ image, frame, frames, values, presets }, window) {
     $("window").hidden = !values;
     $("drags").hidden = !values;
     $("slices").hidden = frames < 2;
     Object.assign($("slice"), { max: frames, value: frame + 1 });
     this.wish.frame = frame;
     if (values) {
-      const custom = window.includes(",") ? [[window, "custom"]] : [];
-      const named = presets.map(({ name }) => [name, name]);
-      $("preset").replaceChildren(...[["auto", "automatic"], ...named, ...custom].map(([value, text]) => new Option(text, value)));
-      $("preset").value = window;
-      bound(values, image.window || { center: (values[0] + values[1]) / 2, width: values[1] - values[0] });
+      const custom = window && !window.name ? ["custom"] : [];
+      $("preset").replaceChildren(...["automatic", ...presets.map(({ name }) => name), ...custom].map((name) => new Option(name)));
+      $("preset").value = window ? window.name || "custom" : "automatic";
+      bound(values, window || image.window || { center: (values[0] + values[1]) / 2, width: values[1] - values[0] });
     }
     this.say();
   }
@@ -95,6 +131,12 @@ export class Source extends EventTarget {
     $("width-out").textContent = told(Number($("width").value));
     $("slice-out").textContent = `${$("slice").value} / ${$("slice").max}`;
   }
+}
+
+/** In which steps over its pixels a slice is windowed: a large one coarsely first, in full when no newer wish came. */
+function steps({ image: { width, height } }, { window }) {
+  const coarse = Math.ceil(Math.sqrt((width * height) / QUICK));
+  return window && coarse > 1 ? [coarse, 1] : [1];
 }
 
 function bound([low, high], { center, width }) {

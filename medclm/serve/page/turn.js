@@ -6,7 +6,7 @@ const GOLDEN = 137.508; // degrees: the hues of neighbouring boxes lie far apart
 export class Turn extends EventTarget {
   constructor({ question, mode, picture }) {
     super();
-    Object.assign(this, { question, mode, picture, text: "", boxes: [], lines: [], pinned: -1 });
+    Object.assign(this, { question, mode, picture, text: "", steps: [], boxes: [], pinned: -1 });
     this.card = build(question, mode);
     for (const name of ["focusin", "pointerdown"]) {
       this.card.addEventListener(name, () => this.dispatchEvent(new Event("chosen")));
@@ -19,27 +19,32 @@ export class Turn extends EventTarget {
     return this.card.querySelector(`.${name}`);
   }
 
-  /** More of the model's text. Returns the lines of the reasoning that became complete by it. */
+  /** More of the model's text. Lines of the reasoning that are no steps yet are shown as they were written. */
   write(piece) {
     this.text += piece;
     const [reasoning, ...answer] = this.text.split(/(?:^|\n)Answer:/);
     const lines = reasoning.replace(/^Reasoning:\s*/, "").split("\n").filter((line) => line.trim());
     this.part("reasoning").hidden = lines.length === 0;
-    lines.forEach((line, index) => fill(this.line(index), index, nameAndWords(line)));
+    for (let index = this.steps.length; index < lines.length; index++) this.put(index, line("div", index, nameAndWords(lines[index])));
     if (answer.length) this.part("answer").textContent = answer.join(" ").trim();
-    const whole = answer.length || reasoning.endsWith("\n") ? lines.length : lines.length - 1;
-    const fresh = lines.slice(this.told || 0, whole);
-    this.told = Math.max(whole, 0);
-    return fresh;
+  }
+
+  /** The steps that are complete. A line that shows one of them already stays as it is, and keeps the focus. */
+  show(steps) {
+    const before = this.steps;
+    Object.assign(this, { steps, boxes: boxesOf(steps) });
+    steps.forEach((step, index) => {
+      if (JSON.stringify(step) !== JSON.stringify(before[index])) this.put(index, this.step(step, index));
+    });
   }
 
   /** The whole answer as data, and why the model ended. */
   finish({ answer, confidence, steps, parsed, model, disclaimer }, reason) {
     this.part("answer").textContent = answer || "No answer was found in what the model wrote.";
     this.part("answer").classList.toggle("none", !answer);
-    this.boxes = boxesOf(steps);
+    this.show(steps);
     this.part("reasoning").hidden = steps.length === 0;
-    this.part("steps").replaceChildren(...steps.map((step, index) => this.step(step, index)));
+    for (const rest of [...this.part("steps").children].slice(steps.length)) rest.remove();
     const percent = `${Math.round(confidence * 100)} %`;
     this.part("sure").hidden = !answer;
     Object.assign(this.part("meter"), { value: confidence, textContent: percent });
@@ -56,18 +61,18 @@ export class Turn extends EventTarget {
     if (words) this.part("remark").textContent = words;
   }
 
-  line(index) {
+  /** Put a line in its place in the list. */
+  put(index, line) {
     const list = this.part("steps");
-    while (list.children.length <= index) list.append(made("li", "step", made("b", "badge"), made("span", "words")));
-    return list.children[index];
+    while (list.children.length <= index) list.append(made("li", ""));
+    list.children[index].replaceChildren(line);
   }
 
   step(step, index) {
     const box = this.boxes.findIndex(({ steps }) => steps.includes(index));
-    const line = made(box < 0 ? "div" : "button", "step", made("b", "badge"), made("span", "words"));
-    fill(line, index, { name: step.step, words: step.text });
-    if (box >= 0) this.wire(line, box, step.box_xyxy);
-    return made("li", "", line);
+    const shown = line(box < 0 ? "div" : "button", index, { name: step.step, words: step.text });
+    if (box >= 0) this.wire(shown, box, step.box_xyxy);
+    return shown;
   }
 
   wire(line, box, box_xyxy) {
@@ -132,11 +137,9 @@ function nameAndWords(line) {
   return { name, words };
 }
 
-function fill(line, index, { name, words }) {
-  line.querySelector(".badge").textContent = index + 1;
-  const kind = made("i", "kind");
-  kind.textContent = name ? `${name} ` : "";
-  line.querySelector(".words").replaceChildren(kind, words);
+function line(tag, index, { name, words }) {
+  const kind = made("i", "kind", name ? `${name} ` : "");
+  return made(tag, "step", made("b", "badge", String(index + 1)), made("span", "words", kind, words));
 }
 
 function made(tag, name, ...children) {

@@ -7,7 +7,7 @@ const STEP = 1.25;
 export class Viewer extends EventTarget {
   constructor(stage, image, layer) {
     super();
-    Object.assign(this, { stage, image, layer, tool: "move", marks: [], fitted: true, over: -1 });
+    Object.assign(this, { stage, image, layer, tool: "move", marks: [], lit: -1, fitted: true, over: -1 });
     this.view = { scale: 1, x: 0, y: 0 };
     this.size = { width: 0, height: 0 };
     this.pointers = new Map();
@@ -31,28 +31,31 @@ export class Viewer extends EventTarget {
     else this.fit();
   }
 
-  /** Draw these boxes instead of those drawn: [{ label, hue, box_xyxy }]. */
+  /** Draw these boxes, and no others: [{ label, hue, box_xyxy }]. The one that is lit stays lit. */
   mark(boxes) {
-    this.marks = boxes.map(({ label, hue, box_xyxy }) => {
-      const element = document.createElement("div");
-      const name = document.createElement("span");
-      name.textContent = label;
-      element.className = "box";
+    while (this.layer.children.length > boxes.length) this.layer.lastChild.remove();
+    this.marks = boxes.map(({ label, hue, box_xyxy }, index) => {
+      const element = this.layer.children[index] || this.layer.appendChild(box());
+      element.firstChild.textContent = label;
       element.style.setProperty("--hue", hue);
-      element.append(name);
       return { element, box_xyxy };
     });
-    this.layer.replaceChildren(...this.marks.map((mark) => mark.element));
     this.place();
+    this.shade();
   }
 
   /** Light one box up, by its index, and bring it into view; -1 for none. */
   light(index) {
-    this.marks.forEach(({ element }, other) => {
-      element.classList.toggle("lit", other === index);
-      element.classList.toggle("dim", index >= 0 && other !== index);
+    this.lit = index;
+    this.shade();
+    if (index in this.marks) this.reveal(this.marks[index].box_xyxy);
+  }
+
+  shade() {
+    this.marks.forEach(({ element }, index) => {
+      element.classList.toggle("lit", index === this.lit);
+      element.classList.toggle("dim", this.lit in this.marks && index !== this.lit);
     });
-    if (index >= 0) this.reveal(this.marks[index].box_xyxy);
   }
 
   fit() {
@@ -176,6 +179,13 @@ export class Viewer extends EventTarget {
     this.over = index;
     this.dispatchEvent(new CustomEvent("point", { detail: index }));
   }
+}
+
+function box() {
+  const element = document.createElement("div");
+  element.className = "box";
+  element.append(document.createElement("span"));
+  return element;
 }
 
 /** Where a picture `length` long begins on a stage with `room`: in the middle, or without a gap at either end. */
