@@ -54,7 +54,7 @@ def attention_masses(predictor: Predictor, shown: Sequence[Shown]) -> list[tuple
         model(**{name: value.to(model.device) for name, value in inputs.items()}, localize=target, logits_to_keep=1)
     mass = by_row(target.masses)
     each = (mass * target.row_mask).sum(1) / target.row_mask.sum(1)
-    even = target.weights.sum(1) / target.image_mask.sum(1)
+    even = target.weights[:, 0].sum(1) / target.image_mask.sum(1)
     return list(zip(each.tolist(), even.tolist(), strict=True))
 
 
