@@ -35,12 +35,6 @@ def area(boxes_xyxy: Boxes) -> np.ndarray:
     return np.clip(boxes[..., 2] - boxes[..., 0], 0, None) * np.clip(boxes[..., 3] - boxes[..., 1], 0, None)
 
 
-def box_area(box_xyxy: BoxXyxy) -> float:
-    """Area of one box in pixels."""
-    x1, y1, x2, y2 = box_xyxy
-    return max(0.0, x2 - x1) * max(0.0, y2 - y1)
-
-
 def clip_box(box_xyxy: BoxXyxy, size_hw: tuple[int, int]) -> BoxXyxy:
     """The part of the box inside a picture of ``size_hw``; it may be empty."""
     height, width = size_hw

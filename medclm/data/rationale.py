@@ -7,7 +7,7 @@ of the record and nothing else, so that :mod:`medclm.data.verify` can hold it ag
 from __future__ import annotations
 
 from medclm.data.anatomy import finding_text, organ_text
-from medclm.data.boxes import box_area
+from medclm.data.boxes import area
 from medclm.data.records import UNCLEAR, Finding, Organ, Record, Step
 
 ANNOTATED = (
@@ -101,7 +101,7 @@ def annotated(finding: Finding) -> dict[str, str]:
 
 def by_extent(record: Record) -> list[Finding]:
     """The findings of a record, the one with the largest box first: the order in which a survey names them."""
-    return sorted(record.findings, key=lambda finding: (-box_area(finding.box_xyxy), finding.box_xyxy, finding.id))
+    return sorted(record.findings, key=lambda finding: (-float(area(finding.box_xyxy)), finding.box_xyxy, finding.id))
 
 
 def relation_step(record: Record) -> Step:

@@ -164,9 +164,11 @@ def test_sigterm_saves_ends_and_the_same_command_goes_on(run, squares, tmp_path)
     file.write_text(json.dumps(small(checkpoint_every=1000).model_dump(mode="json")))
     command = [sys.executable, "-m", "medclm.cli", "train", "--data", squares, "--out", str(folder)]
     command += ["--config", str(file)]
+    end = time.monotonic() + 240
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         while not [r for r in read_history(folder / HISTORY) if r["kind"] == "numbers" and r["step"] >= 3]:
             assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < end or process.kill(), "no third step within four minutes"
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=120)

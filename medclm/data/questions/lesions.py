@@ -139,7 +139,7 @@ def _about_two(record: Record) -> Iterator[Draft]:
 def _area(finding: Finding, record: Record) -> float:
     if finding.mask_rle and record.image:
         return float(boxes.decode_rle(finding.mask_rle, (record.image.height, record.image.width)).sum())
-    return boxes.box_area(finding.box_xyxy)
+    return float(boxes.area(finding.box_xyxy))
 
 
 def direction_of(first: Finding, second: Finding, plane: str) -> Direction | None:
