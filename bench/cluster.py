@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--images", type=int, default=None)
     parser.add_argument("--only", choices=["data", "train", "serve"], default=None)
-    parser.add_argument("--scaling", action="store_true", help="builds on 1, 2 and 4 nodes of half a core each")
+    parser.add_argument("--scaling", action="store_true", help="builds on 1, 2 and 4 nodes of 0.3 of a core each")
     parser.add_argument("--out", type=Path, default=Path("bench-cluster.json"))
     arguments = parser.parse_args()
     if arguments.quick:

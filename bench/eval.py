@@ -16,7 +16,10 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medclm.config import EvalConfig
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -54,8 +57,7 @@ def measure(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     items = load_benchmark(spec).items
     predictor = Predictor(model, device="cpu", threads=1)
     encoded = count_encoded(predictor)
-    how: dict[str, Any] = {"batch_size": arguments.batch, "max_new_tokens": arguments.tokens}
-    how |= {"controls": False, "attention": False}
+    how = settings(arguments)
     bare(predictor, items[: arguments.batch], arguments.batch, 2)  # warm
     seconds: dict[str, list[float]] = {"bare": [], "medclm": []}
     pictures = {}
@@ -66,7 +68,7 @@ def measure(work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         forget(predictor)
         encoded.clear()
         out = work / f"out-{turn}"
-        run = lambda out=out: evaluate(model, [spec], out, predictor=predictor, **how)  # noqa: E731
+        run = lambda out=out: evaluate(model, [spec], out, how, predictor)  # noqa: E731
         seconds["medclm"].append(timed(run))
         pictures["medclm"] = sum(encoded)
     ratios = [ours / other for ours, other in zip(seconds["medclm"], seconds["bare"], strict=True)]
@@ -86,9 +88,17 @@ def through_ray(work: Path, arguments: argparse.Namespace) -> float:
     """Seconds of the same evaluation by one Ray actor, starting Ray and loading the model included."""
     from medclm.eval.run import evaluate
 
-    how: dict[str, Any] = {"batch_size": arguments.batch, "max_new_tokens": arguments.tokens, "controls": False}
-    found = evaluate(work / "model", [f"vqa-rad:{work / 'rad'}"], work / "out-ray", actors=1, attention=False, **how)
+    how = settings(arguments, actors=1)
+    found = evaluate(work / "model", [f"vqa-rad:{work / 'rad'}"], work / "out-ray", how)
     return found["seconds"]["total"]
+
+
+def settings(arguments: argparse.Namespace, **more: Any) -> EvalConfig:
+    from medclm.config import EvalConfig
+
+    return EvalConfig(
+        batch_size=arguments.batch, max_new_tokens=arguments.tokens, controls=False, attention=False, **more
+    )
 
 
 def timed(call: Any) -> float:

@@ -30,10 +30,10 @@ def build(work: Path, name: str, progress: Any = None, **more: Any) -> dict[str,
     return manifest | {"seconds": time.monotonic() - began}
 
 
-def scaling(work: Path, images: int = 240, share: float = 0.5) -> dict[str, Any]:
+def scaling(work: Path, images: int = 240, share: float = 0.3) -> dict[str, Any]:
     """Images a second of a warm build on 1, 2 and 4 nodes that may use ``share`` of a core each.
 
-    Four shares leave a part of the two cores that this machine has to the head and the driver, so the nodes do not take
+    Four shares leave 0.8 of the two cores that this machine has to the head and the driver, so the nodes do not take
     time from one another. The cost of an image alone, of one thread, is what the model of docs/scale.md rests on.
     """
     assert several_nodes.can_limit(), "CPU shares need a writable cgroup (version 1), which root has"

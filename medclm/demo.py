@@ -129,19 +129,11 @@ def _evaluate(out: Path, dataset: str, models: dict[str, str], clock: Clock, qui
     for name, mode in (("curriculum", "reason"), ("flat", "answer")):
         with clock.step(f"eval {name}", quiet) as report:
             controls = ("majority", "blank") if name == "curriculum" else ("majority",)
-            results[name] = evaluate(
-                models[name],
-                [f"medclm:{dataset}"],
-                str(out / f"eval-{name}"),
-                limit=EVAL_QUESTIONS,
-                seed=SEED,
-                mode=mode,  # type: ignore[arg-type]
-                batch_size=32,
-                controls=controls,
-                progress=report,
-                actors=0,
-                attention=False,
+            asked = configs.EvalConfig(
+                limit=EVAL_QUESTIONS, seed=SEED, mode=mode, batch_size=32, controls=controls, actors=0, attention=False
             )
+            evaluated = str(out / f"eval-{name}")
+            results[name] = evaluate(models[name], [f"medclm:{dataset}"], evaluated, asked, progress=report)
     return results
 
 

@@ -5,6 +5,7 @@ Slow for a unit test: a head takes 6 s to start and each job 3 to 8 s, so the jo
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -13,13 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from medclm import doctor, raycluster, submit
 from medclm.errors import MedclmError, UsageError
+from tests.hand_dataset import make_record, write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "0123456789abcdef" * 4
@@ -30,6 +34,9 @@ if "sleep" in sys.argv:
     time.sleep(300)
 sys.exit(3 if "fail" in sys.argv else 0)
 """
+
+SMALL = {"vision": "random", "image_size": 32, "patch_size": 8, "scale": 1, "vision_width": 16, "vision_layers": 1,
+         "text_width": 16, "text_layers": 2, "heads": 2, "vocabulary": 400}  # fmt: skip
 
 
 def free_ports(count: int) -> list[int]:
@@ -44,7 +51,13 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def head():
-    """Address of a Ray head that asks for TOKEN, with a second node that declares a GPU it has not."""
+    with two_nodes(gpus=1) as address:
+        yield address
+
+
+@contextmanager
+def two_nodes(gpus: int) -> Iterator[str]:
+    """Address of a Ray head that asks for TOKEN, with a second node that declares ``gpus`` it has not."""
     folder = tempfile.mkdtemp(prefix="mr", dir="/tmp")  # short: Ray's socket paths have 107 bytes
     names = ["port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port"]
     names += ["dashboard-agent-grpc-port", "runtime-env-agent-port", "metrics-export-port"]
@@ -56,7 +69,7 @@ def head():
     try:
         started.append(start(folder, "head", "--head", "--dashboard-host=127.0.0.1", *options))
         wait_until(address, "/api/jobs/", lambda _: True, started[0], Path(folder) / "head.log")
-        joining = ["--num-cpus=1", "--num-gpus=1", f"--address=127.0.0.1:{ports['port']}"]
+        joining = ["--num-cpus=1", f"--num-gpus={gpus}", f"--address=127.0.0.1:{ports['port']}"]
         started.append(start(folder, "second", *joining))
         both = lambda text: text.count('"ALIVE"') >= 2  # noqa: E731
         wait_until(address, "/nodes?view=summary", both, started[1], Path(folder) / "second.log")
@@ -174,6 +187,54 @@ def test_a_data_build_as_a_job_of_two_nodes(head, token, tmp_path):
     result = submit.submit(command, head, root=tmp_path / "empty", say=print)
     assert result.exit_code == 0
     assert shards.read_manifest(f"{tmp_path}/built")["rows"] == 6
+
+
+@pytest.mark.slow
+def test_training_tuning_evaluating_and_serving_as_jobs(token, tmp_path):
+    """The chain as jobs of one cluster, each on what the one before it has written."""
+    records = [make_record(n, "validate" if n % 3 == 0 else "train", n % 2 == 0) for n in range(24)]
+    data, run, empty = write_dataset(tmp_path / "hand", records), f"{tmp_path}/run", tmp_path / "empty"
+    empty.mkdir()
+    train = {
+        "model": {"tiny": SMALL}, "steps": 4, "batch_size": 4, "workers": 2, "evaluate_every": 2, "evaluate_limit": 2,
+    }  # fmt: skip
+    (tmp_path / "train.yaml").write_text(json.dumps(train))
+    space = {"train": {**train, "workers": 1}, "space": {"loss.localization": {"values": [0.1, 30.0]}},
+             "search": "grid", "grace_steps": 2, "compare": {"seeds": []}}  # fmt: skip
+    (tmp_path / "tune.yaml").write_text(json.dumps(space))
+    port = free_ports(1)[0]
+    with two_nodes(gpus=0) as address:
+
+        def job(*command: str, **more: bool) -> submit.JobResult:
+            return submit.submit(list(command), address, root=empty, say=print, **more)
+
+        training = job("train", "--config", f"{tmp_path}/train.yaml", "--data", data, "--out", run)
+        assert training.exit_code == 0
+        assert (Path(run) / "model" / "config.json").exists()
+        tuning = job("tune", "--config", f"{tmp_path}/tune.yaml", "--data", data, "--out", f"{tmp_path}/tuned")
+        assert tuning.exit_code == 0
+        assert len(pq.read_table(tmp_path / "tuned" / "trials.parquet")) == 2
+        asked = ["eval", "--model", f"{run}/model", "--benchmark", f"medclm:{data}", "--limit", "2"]
+        assert job(*asked, "--max-new-tokens", "8", "--out", f"{tmp_path}/scores").exit_code == 0
+        assert json.loads((tmp_path / "scores" / "eval.json").read_text())["benchmarks"]
+        serving = job("serve", "--model", f"{run}/model", "--port", str(port), follow=False)
+        assert healthy(f"http://127.0.0.1:{port}/healthz", 120), submit.logs(serving.submission_id, address)
+        assert submit.stop(serving.submission_id, address).status == "STOPPED"
+
+
+def healthy(url: str, limit_s: float) -> bool:
+    """Whether the server says that it is well before the time is over."""
+    import requests
+
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        try:
+            if requests.get(url, timeout=5).ok:
+                return True
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.5)
+    return False
 
 
 def test_doctor_asks_every_node(head, token, tmp_path):

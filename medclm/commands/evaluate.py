@@ -57,29 +57,19 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Scores beside their controls, grounding, a JSON file and an HTML report. Run again, it goes on."""
+    from medclm.config import EvalConfig
     from medclm.eval.endpoint import Endpoint
     from medclm.eval.run import evaluate as run
 
     named = {"all": True, "none": False}.get(controls, tuple(filter(None, controls.split(","))))
+    config = EvalConfig(
+        limit=limit, seed=seed, mode=mode.value, controls=named, max_new_tokens=max_new_tokens, batch_size=batch_size,
+        actors=actors, attention=attention,
+    )  # fmt: skip
     how = Endpoint("", served_model, api_key_variable, concurrency, retries, timeout, box_units.value)
     judging = Endpoint(judge, judge_model, judge_key_variable, concurrency, retries, timeout) if judge else None
     with terminal.progress("eval", quiet=json) as report:
-        result = run(
-            model,
-            benchmark,
-            str(out),
-            limit=limit,
-            seed=seed,
-            mode=mode.value,
-            batch_size=batch_size,
-            controls=named,
-            progress=report,
-            max_new_tokens=max_new_tokens,
-            actors=actors,
-            attention=attention,
-            endpoint=how,
-            judge=judging,
-        )
+        result = run(model, benchmark, str(out), config, progress=report, endpoint=how, judge=judging)
     if json:
         terminal.show_json(result)
     else:

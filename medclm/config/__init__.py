@@ -6,6 +6,7 @@ launcher and the app unpack it, everything else takes named parameters.
 
 from medclm.config.ablation import AblationConfig, ArmConfig, PhantomConfig
 from medclm.config.build import BuildConfig
+from medclm.config.eval import EvalConfig
 from medclm.config.load import keys, load
 from medclm.config.serve import ServeConfig
 from medclm.config.train import (
@@ -24,6 +25,7 @@ __all__ = [
     "ArmConfig",
     "BuildConfig",
     "Choice",
+    "EvalConfig",
     "LossConfig",
     "ModelConfig",
     "OptimConfig",

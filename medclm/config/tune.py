@@ -56,10 +56,10 @@ class TuneConfig(Config):
     """How many; the population of ``pbt``. A grid has as many as it has. More of them continue a finished search."""
     concurrent: int = Field(1, ge=1)
     """Trials side by side, as far as the cluster has room. ``pbt`` runs its whole population."""
-    stopping: Literal["asha", "halving", "none"] = "asha"
-    """How bad trials are stopped early. ``asha``: each is judged when it reaches a rung, against those that came before
-    it. ``halving``: in rounds; all wait at a rung, the best go on from their checkpoints: fewer steps, and the same
-    result in any order, but workers start anew each round. ``pbt`` stops none."""
+    stopping: Literal["halving", "asha", "none"] = "halving"
+    """How bad trials are stopped early. ``halving``: in rounds; all wait at a rung, the best go on from their
+    checkpoints: fewer steps, and the same result in any order, but workers start anew each round. ``asha``: each is
+    judged when it reaches a rung, against those that came before it; nobody waits. ``pbt`` stops none."""
     grace_steps: int = Field(100, ge=1)
     """Steps before a trial can be stopped: the first of the rungs, each ``reduction_factor`` times the one before."""
     reduction_factor: int = Field(2, ge=2)

@@ -16,9 +16,10 @@ import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from medclm import __version__, storage
+from medclm.config import EvalConfig
 from medclm.errors import UsageError
 from medclm.eval.answering import MASK, answer_all, variants_of
 from medclm.eval.asks import Key, make_plan
@@ -30,46 +31,30 @@ from medclm.eval.sources import Progress, open_source
 from medclm.eval.summary import headline, summarise_rows
 
 FORMAT_VERSION = 2
-MAX_NEW_TOKENS = 256
 
 
 def evaluate(
-    model_dir: str | Path,
+    model: str | Path,
     benchmarks: Sequence[str],
     out: str | Path,
-    limit: int | None = None,
-    seed: int = 0,
-    mode: Literal["reason", "answer"] = "reason",
-    batch_size: int = 16,
-    controls: bool | Sequence[str] = True,
+    config: EvalConfig | None = None,
     predictor: Any = None,
     progress: Progress | None = None,
-    max_new_tokens: int = MAX_NEW_TOKENS,
-    actors: int | None = None,
-    attention: bool = True,
     endpoint: Endpoint | None = None,
     judge: Endpoint | None = None,
 ) -> dict[str, Any]:
     """Evaluates a model and writes eval.json, predictions.parquet and report.html.
 
     Args:
-        model_dir: an exported model directory, the address of an OpenAI-compatible endpoint (up to and with ``/v1``),
-            or a predictions file (.parquet, .jsonl, .csv).
+        model: an exported model directory, the address of an OpenAI-compatible endpoint (up to and with ``/v1``), or a
+            predictions file (.parquet, .jsonl, .csv).
         benchmarks: ``NAME:DIR`` texts.
         out: directory to write. Answers that it holds already, of the same model with the same decoding to the same
             question about the same picture, are used.
-        limit: at most this many questions of each benchmark, drawn by ``seed``.
-        seed: of the draw, the shuffled images, the masks and the resampling.
-        mode: "reason" has the model explain before it answers, "answer" has it answer at once. Decoding is greedy.
-        batch_size: questions generated together.
-        controls: True for all of "majority", "blank", "shuffled", "text_only", "mask", False for none, or the names of
-            those wanted.
-        predictor: used in place of loading ``model_dir``: anything with ``predict(list[Request])`` and ``info``.
+        config: how it is asked.
+        predictor: used in place of loading ``model``: anything with ``predict(list[Request])`` and ``info``.
         progress: called with (done, total, what).
-        max_new_tokens: of an answer.
-        actors: Ray actors for a model directory; None: one a GPU, or one. 0: in this process, without Ray.
-        attention: measure the attention mass inside reference boxes (local models only).
-        endpoint: how an endpoint is asked, where ``model_dir`` is one.
+        endpoint: how an endpoint is asked, where ``model`` is one.
         judge: an endpoint that also judges every answer (scorer E).
 
     Returns:
@@ -84,14 +69,17 @@ def evaluate(
     began = time.perf_counter()
     if not benchmarks:
         raise UsageError("no benchmark was named", remedy="give at least one --benchmark NAME:DIR")
-    wanted = _wanted_controls(controls)
-    loaded = _named([load_benchmark(spec, limit, seed) for spec in benchmarks])
-    source = open_source(model_dir, mode, max_new_tokens, batch_size, predictor, actors, endpoint)
+    config = config or EvalConfig()
+    wanted, seed = _wanted_controls(config.controls), config.seed
+    loaded = _named([load_benchmark(spec, config.limit, seed) for spec in benchmarks])
+    source = open_source(
+        model, config.mode, config.max_new_tokens, config.batch_size, predictor, config.actors, endpoint
+    )
     judging = _open_judge(judge)
-    decoding = {"mode": mode, "strategy": "greedy", "max_new_tokens": max_new_tokens, "batch_size": batch_size}
     variants, said = variants_of(source, wanted)
-    plan = make_plan(loaded, variants, seed, apart=not source.sees_images, attend=attention and source.inside)
-    answered = answer_all(source, plan, decoding | {"attention": attention}, str(out), progress)
+    plan = make_plan(loaded, variants, seed, apart=not source.sees_images, attend=config.attention and source.inside)
+    decoding = _decoding(config)
+    answered = answer_all(source, plan, decoding | {"attention": config.attention}, str(out), progress)
     notes = {name: [*plan_notes, *said] for name, plan_notes in plan.notes.items()}
     ran = [name for name in wanted if name == "majority" or name in variants]
     rows, results = _results(loaded, answered.replies, ran, notes)
@@ -101,12 +89,12 @@ def evaluate(
         results[benchmark.name] |= summarise_rows(own, seed)
     result = {
         "format_version": FORMAT_VERSION,
-        "model": {"path": str(model_dir), **source.info},
+        "model": {"path": str(model), **source.info},
         "scorer": "strict",
         "decoding": decoding,
         "controls": list(wanted),
         "seed": seed,
-        "limit": limit,
+        "limit": config.limit,
         "judge": judged,
         "summary": {name: headline(benchmark) for name, benchmark in results.items()},
         "benchmarks": results,
@@ -118,6 +106,16 @@ def evaluate(
     write_report(out, result, rows, loaded, seed)
     storage.publish_json(storage.join(out, "eval.json"), result)
     return result
+
+
+def _decoding(config: EvalConfig) -> dict[str, Any]:
+    """What an answer depends on besides the model and the question."""
+    return {
+        "mode": config.mode,
+        "strategy": "greedy",
+        "max_new_tokens": config.max_new_tokens,
+        "batch_size": config.batch_size,
+    }
 
 
 def _results(

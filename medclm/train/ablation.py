@@ -19,7 +19,7 @@ from typing import Any
 
 from medclm import config as configs
 from medclm import storage
-from medclm.config import AblationConfig, BuildConfig, TrainConfig
+from medclm.config import AblationConfig, BuildConfig, EvalConfig, TrainConfig
 from medclm.errors import UsageError
 
 SHARD_ROWS = 64
@@ -154,11 +154,11 @@ def run_one(folder: str, settings: dict[str, Any], name: str, seed: int) -> list
     found = run / "answers.json"
     if not found.is_file():
         test = f"{folder}/{'test-drawn' if arm.drawn else 'test'}"
-        evaluate(
-            model, [f"medclm:{test}"], str(run / "eval"), limit=config.eval_questions, seed=0, mode=arm.mode,
-            batch_size=32, controls=("majority", "blank") if name == config.reference else (), actors=0,
-            attention=False,
-        )  # fmt: skip
+        controls = ("majority", "blank") if name == config.reference else ()
+        asked = EvalConfig(
+            limit=config.eval_questions, mode=arm.mode, batch_size=32, controls=controls, actors=0, attention=False
+        )
+        evaluate(model, [f"medclm:{test}"], str(run / "eval"), asked)
         storage.publish_json(found, scores(run / "eval"))
     return [(question, image, right) for question, image, right in storage.read_json(found)]
 

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from medclm.config import EvalConfig
 from medclm.errors import UsageError
 from medclm.eval.compare import compare_runs, print_comparison, write_comparison
 from medclm.eval.run import evaluate
@@ -12,7 +13,7 @@ from tests.hand_dataset import make_record, write_dataset
 def runs(dataset, rule_predictor, tmp_path):
     """(a run that is always right, one whose sides are wrong, the same without an answer for one question)"""
     first = tmp_path / "first"
-    evaluate("rule", [f"medclm:{dataset}"], first, predictor=rule_predictor, controls=False)
+    evaluate("rule", [f"medclm:{dataset}"], first, EvalConfig(controls=False), predictor=rule_predictor)
     lines = [
         {"id": f"im{n}:{kind}", "answer": answer}
         for n, nodule in ((10, True), (11, True), (12, False), (13, False))
@@ -25,7 +26,7 @@ def runs(dataset, rule_predictor, tmp_path):
     ][:-1]
     (tmp_path / "p.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     second = tmp_path / "second"
-    evaluate(tmp_path / "p.jsonl", [f"medclm:{dataset}"], second, controls=False)
+    evaluate(tmp_path / "p.jsonl", [f"medclm:{dataset}"], second, EvalConfig(controls=False))
     return first, second
 
 
@@ -60,6 +61,6 @@ def test_runs_that_cannot_be_compared(runs, rule_predictor, tmp_path):
     with pytest.raises(UsageError, match="unknown scorer"):
         compare_runs(*runs, scorer="bleu")
     other = write_dataset(tmp_path / "d", [make_record(12, "test", True)])
-    evaluate("rule", [f"medclm:{other}"], tmp_path / "third", predictor=rule_predictor, controls=False)
+    evaluate("rule", [f"medclm:{other}"], tmp_path / "third", EvalConfig(controls=False), predictor=rule_predictor)
     with pytest.raises(UsageError, match="differ in the reference"):
         compare_runs(runs[0], tmp_path / "third")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from medclm.config import EvalConfig
 from medclm.errors import MedclmError, UsageError
 from medclm.eval.endpoint import INSTRUCTION, Chat, Endpoint
 from medclm.eval.run import evaluate
@@ -31,7 +32,7 @@ def asked(vqa_rad):
 
 
 def test_faults_are_counted_explained_and_asked_again(server, asked, tmp_path):
-    found = evaluate(server.url, [asked], tmp_path / "o", controls=["majority"], endpoint=QUICK)
+    found = evaluate(server.url, [asked], tmp_path / "o", EvalConfig(controls=["majority"]), endpoint=QUICK)
     benchmark = found["benchmarks"]["vqa-rad"]
     # plain twice, busy and long (which is wrong) were answered; garbage, empty, slow and refused were not; one is gone
     assert benchmark["excluded"]["by_reason"] == {"broken-image": 1, "no-prediction": 4}
@@ -45,7 +46,7 @@ def test_faults_are_counted_explained_and_asked_again(server, asked, tmp_path):
     assert server.most <= 3
     assert found["asks"] == {"asked": 8, "kept": 0, "shared": 0}
     server.slow = False
-    again = evaluate(server.url, [asked], tmp_path / "o", controls=["majority"], endpoint=QUICK)
+    again = evaluate(server.url, [asked], tmp_path / "o", EvalConfig(controls=["majority"]), endpoint=QUICK)
     assert again["asks"] == {"asked": 4, "kept": 4, "shared": 0}
     assert server.seen["plain"] == 2
     assert again["benchmarks"]["vqa-rad"]["excluded"]["by_reason"] == {"broken-image": 1, "no-prediction": 3}
@@ -53,7 +54,9 @@ def test_faults_are_counted_explained_and_asked_again(server, asked, tmp_path):
 
 
 def test_what_another_model_is_told(server, asked, tmp_path):
-    found = evaluate(server.url, [asked], tmp_path, mode="answer", limit=1, controls=["text_only"], endpoint=QUICK)
+    found = evaluate(
+        server.url, [asked], tmp_path, EvalConfig(mode="answer", limit=1, controls=["text_only"]), endpoint=QUICK
+    )
     bodies = sorted(server.bodies, key=lambda body: len(body["messages"][1]["content"]))
     system, user = bodies[1]["messages"]
     assert system == {"role": "system", "content": INSTRUCTION["answer"]}
@@ -79,8 +82,8 @@ def test_judge_is_scorer_e(server, dataset, rule_predictor, tmp_path):
     try:
         how = Endpoint(judge.url)
         result = evaluate(
-            "rule", [f"medclm:{dataset}"], tmp_path, controls=False, predictor=rule_predictor, judge=how
-        )  # fmt: skip
+            "rule", [f"medclm:{dataset}"], tmp_path, EvalConfig(controls=False), predictor=rule_predictor, judge=how
+        )
     finally:
         judge.stop()
     # 14 answers, two of them "yes"
@@ -95,7 +98,9 @@ def test_nothing_listens(asked, tmp_path):
     with pytest.raises(UsageError, match="which models"):
         evaluate(server.url, [asked], tmp_path, endpoint=QUICK)
     many = Endpoint("", model="vlm", retries=0, timeout_s=1)
-    found = evaluate(server.url, [asked], tmp_path, controls=False, endpoint=many)  # 8 failures: not yet called down
+    found = evaluate(
+        server.url, [asked], tmp_path, EvalConfig(controls=False), endpoint=many
+    )  # 8 failures: not yet called down
     assert found["benchmarks"]["vqa-rad"]["excluded"]["by_reason"] == {"broken-image": 1, "no-prediction": 8}
     assert json.loads((tmp_path / "eval.json").read_text())["summary"]["vqa-rad"]["accuracy"] is None
 

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from medclm.config import EvalConfig
 from medclm.eval.attention import attention_masses
 from medclm.eval.run import evaluate
 from medclm.eval.text_only import answer_text_only, text_prompt
@@ -58,9 +59,9 @@ def test_attention_is_that_of_the_eager_model(predictor, model_dir):  # noqa: F8
 
 
 def test_a_ray_actor_gives_the_same_answers_and_keeps_them(ray_cluster, model_dir, dataset, tmp_path):  # noqa: F811
-    how = {"max_new_tokens": 4, "limit": 6, "controls": ["text_only", "mask"]}
-    here = evaluate(model_dir, [f"medclm:{dataset}"], tmp_path / "a", actors=0, **how)
-    there = evaluate(model_dir, [f"medclm:{dataset}"], tmp_path / "b", actors=1, **how)
+    alone = EvalConfig(max_new_tokens=4, limit=6, controls=("text_only", "mask"), actors=0)
+    here = evaluate(model_dir, [f"medclm:{dataset}"], tmp_path / "a", alone)
+    there = evaluate(model_dir, [f"medclm:{dataset}"], tmp_path / "b", alone.model_copy(update={"actors": 1}))
     assert there["model"]["actors"] == 1
     one, two = (pq.read_table(tmp_path / name / "predictions.parquet").to_pylist() for name in "ab")
     assert [row["text"] for row in one] == [row["text"] for row in two]
@@ -72,9 +73,10 @@ def test_a_ray_actor_gives_the_same_answers_and_keeps_them(ray_cluster, model_di
     part = next(iter(sorted(manifest.parent.glob("*.parquet"))))
     lost = pq.read_table(part).num_rows
     part.unlink()
-    again = evaluate(model_dir, [f"medclm:{dataset}"], tmp_path / "b", actors=0, **how)
+    again = evaluate(model_dir, [f"medclm:{dataset}"], tmp_path / "b", alone)
     assert again["asks"] == there["asks"] | {"asked": lost, "kept": there["asks"]["asked"] - lost}
     assert pq.read_table(tmp_path / "b" / "predictions.parquet").to_pylist() == two
     # fewer questions and fewer controls need nothing new
-    less = evaluate(model_dir, [f"medclm:{dataset}"], tmp_path / "b", actors=0, **how | {"limit": 5, "controls": False})
+    fewer = alone.model_copy(update={"limit": 5, "controls": False})
+    less = evaluate(model_dir, [f"medclm:{dataset}"], tmp_path / "b", fewer)
     assert (less["asks"]["asked"], less["asks"]["kept"]) == (0, 5)

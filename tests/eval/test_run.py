@@ -5,6 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from medclm.config import EvalConfig
 from medclm.data.readers.vqa_layouts import in_vqa_rad_held_out
 from medclm.data.records import Image
 from medclm.errors import UsageError
@@ -16,9 +17,13 @@ from tests.hand_dataset import make_record, write_dataset
 def test_every_number(dataset, rule_predictor, tmp_path):
     calls = []
     result = evaluate(
-        "rule", [f"medclm:{dataset}"], tmp_path, batch_size=4, predictor=rule_predictor,
+        "rule",
+        [f"medclm:{dataset}"],
+        tmp_path,
+        EvalConfig(batch_size=4),
+        predictor=rule_predictor,
         progress=lambda done, total, what: calls.append((done, total, what)),
-    )  # fmt: skip
+    )
     found = result["benchmarks"]["medclm"]
     assert (found["questions"], found["images"], found["patients"]) == (14, 4, 4)
     assert found["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0, "n": 14, "clusters": 4}
@@ -96,7 +101,9 @@ def test_predictions_file_in_json_lines_with_holes(dataset, tmp_path):
         {"id": "im10:what", "answer": ""},
     ]
     (tmp_path / "p.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    found = evaluate(tmp_path / "p.jsonl", [f"medclm:{dataset}"], tmp_path, controls=False)["benchmarks"]["medclm"]
+    found = evaluate(tmp_path / "p.jsonl", [f"medclm:{dataset}"], tmp_path, EvalConfig(controls=False))["benchmarks"][
+        "medclm"
+    ]
     assert found["accuracy"]["value"] == pytest.approx(1 / 3)
     assert found["excluded"]["by_reason"] == {"no-prediction": 11}
     assert found["parse_failures"]["count"] == 1
@@ -157,7 +164,7 @@ def test_two_benchmarks_stand_apart(dataset, rule_predictor, tmp_path):
 
 def test_bad_usage(dataset, rule_predictor, tmp_path):
     with pytest.raises(UsageError, match="control"):
-        evaluate("rule", [f"medclm:{dataset}"], tmp_path, controls=["text"], predictor=rule_predictor)
+        evaluate("rule", [f"medclm:{dataset}"], tmp_path, EvalConfig(controls=["text"]), predictor=rule_predictor)
     with pytest.raises(UsageError, match="no benchmark"):
         evaluate("rule", [], tmp_path, predictor=rule_predictor)
     with pytest.raises(UsageError, match="same"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from medclm.config import TrainConfig
+from medclm.config import EvalConfig, TrainConfig
 
 UNTUNED, FOUND = "untuned", "found"
 
@@ -79,7 +79,7 @@ def _answers(data: str, folder: Path, config: TrainConfig, questions: int) -> di
     table = folder / "eval" / "predictions.parquet"
     result = train(data, str(folder), config)
     if not (folder / "eval" / "eval.json").is_file():
-        evaluate(result.model_dir, [f"medclm:{data}"], str(folder / "eval"), limit=questions, batch_size=32,
-                 controls=False, actors=0, attention=False)  # fmt: skip
+        asked = EvalConfig(limit=questions, batch_size=32, controls=False, actors=0, attention=False)
+        evaluate(result.model_dir, [f"medclm:{data}"], str(folder / "eval"), asked)
     rows = pq.read_table(table, columns=["id", "image_id", "correct"]).to_pylist()
     return {row["id"]: (row["image_id"], bool(row["correct"])) for row in rows}

@@ -59,12 +59,12 @@ def run_search(tmp_path: Path, monkeypatch, trial, choice: Choice, steps: int = 
 def test_bad_trials_really_stop_early_and_more_trials_go_on(ray_cluster, tmp_path, monkeypatch):
     """One after the other: 1.0 (untuned, first), then 0.1, 0.2: behind at the first rung; 0.9: second of four there,
     third of three that came to the second rung... and is stopped at it."""
-    few = run_search(tmp_path, monkeypatch, measured(), Choice(values=[0.1, 0.2, 1.0]))
+    few = run_search(tmp_path, monkeypatch, measured(), Choice(values=[0.1, 0.2, 1.0]), stopping="asha")
     assert [(one.values[KEY], one.status, one.step) for one in few] == [
         (1.0, "finished", 4), (0.1, "stopped", 1), (0.2, "stopped", 1)
     ]  # fmt: skip
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("reports/*.json")}
-    more = run_search(tmp_path, monkeypatch, measured(), Choice(values=[0.1, 0.2, 1.0, 0.9]))
+    more = run_search(tmp_path, monkeypatch, measured(), Choice(values=[0.1, 0.2, 1.0, 0.9]), stopping="asha")
     assert more[:3] == few
     assert (more[3].values[KEY], more[3].status, more[3].step) == (0.9, "stopped", 2)
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what had ended was not run again"
@@ -157,7 +157,9 @@ def test_what_was_measured_before_is_known_to_the_halving(tmp_path):
         for step in (1, 2):
             store.report(name, 0, Report(step, {"accuracy": score}, 1.0))
     store.end("t000")
-    halving = search.halving_of(store, TuneConfig(train=TrainConfig(steps=8), grace_steps=1, stage_grace_steps=0))
+    halving = search.halving_of(
+        store, TuneConfig(train=TrainConfig(steps=8), stopping="asha", grace_steps=1, stage_grace_steps=0)
+    )
     assert halving.scores == {"t000": {1: 0.9, 2: 0.9}, "t001": {1: 0.2}}, "a running trial's last report comes again"
     assert not halving.keep("t001", 2, 0.2)
     assert search.halving_of(store, TuneConfig(stopping="none")) is None
