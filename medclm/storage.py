@@ -96,6 +96,12 @@ def make_dir(url: str | Path) -> None:
         fs.makedirs(path, exist_ok=True)
 
 
+def remove(url: str | Path) -> None:
+    """Removes one file that is there."""
+    fs, path = open_fs(url)
+    fs.rm_file(path)
+
+
 def list_files(url: str | Path, pattern: str = "*") -> list[str]:
     """Addresses of the files below ``url`` that match a glob pattern, sorted; empty when the directory is not there.
 

@@ -145,3 +145,12 @@ def test_fingerprint_is_the_sha256_of_canonical_json():
     assert storage.fingerprint({"b": 1, "a": [True]}) == hashlib.sha256(b'{"a":[true],"b":1}').hexdigest()[:16]
     with pytest.raises(ValueError, match="JSON"):
         storage.fingerprint(float("nan"))
+
+
+@pytest.mark.parametrize("root", ["{tmp}", "memory://remove"])
+def test_a_removed_file_is_gone_and_its_neighbour_is_not(tmp_path, root):
+    root = root.format(tmp=tmp_path)
+    for name in ("a", "b"):
+        storage.write_atomic(storage.join(root, name), b"x")
+    storage.remove(storage.join(root, "a"))
+    assert (storage.exists(storage.join(root, "a")), storage.exists(storage.join(root, "b"))) == (False, True)

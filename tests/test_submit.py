@@ -190,16 +190,17 @@ def test_a_data_build_as_a_job_of_two_nodes(head, token, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_training_tuning_evaluating_and_serving_as_jobs(token, tmp_path):
     """The chain as jobs of one cluster, each on what the one before it has written."""
-    records = [make_record(n, "validate" if n % 3 == 0 else "train", n % 2 == 0) for n in range(24)]
+    records = [make_record(n, ("validate", "test", "train", "train")[n % 4], n % 2 == 0) for n in range(24)]
     data, run, empty = write_dataset(tmp_path / "hand", records), f"{tmp_path}/run", tmp_path / "empty"
     empty.mkdir()
     train = {
-        "model": {"tiny": SMALL}, "steps": 4, "batch_size": 4, "workers": 2, "evaluate_every": 2, "evaluate_limit": 2,
+        "model": {"tiny": SMALL}, "steps": 4, "batch_size": 4, "evaluate_every": 2, "evaluate_limit": 2,
     }  # fmt: skip
     (tmp_path / "train.yaml").write_text(json.dumps(train))
-    space = {"train": {**train, "workers": 1}, "space": {"loss.localization": {"values": [0.1, 30.0]}},
+    space = {"train": train, "space": {"loss.localization": {"values": [0.1, 30.0]}},
              "search": "grid", "grace_steps": 2, "compare": {"seeds": []}}  # fmt: skip
     (tmp_path / "tune.yaml").write_text(json.dumps(space))
     port = free_ports(1)[0]

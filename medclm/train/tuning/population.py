@@ -30,7 +30,7 @@ def members(space: Space, store: Store, config: TuneConfig) -> list[dict[str, An
             raise UsageError("the space is too small for the population", where="space", expected=config.trials,
                              got=len(known), remedy="fewer trials, or search: grid")  # fmt: skip
         store.begin(len(known), values)
-    return [{"name": t.name, "values": t.values} for t in known if t.status in ("running", "failed")]
+    return [{"name": t.name, "values": t.values} for t in known if t.status == "running"]
 
 
 def scheduler(space: Space, config: TuneConfig) -> PopulationBasedTraining:

@@ -29,29 +29,33 @@ ERROR_CHARACTERS = 4000
 
 
 def search(space: Space, job: Job, config: TuneConfig, tell: Tell | None = None) -> None:
-    """Runs the trials that have not ended yet on the connected Ray, until all have; their files are in the store."""
+    """Runs the trials that have not ended yet on the connected Ray, until all have; their files are in the store.
+
+    A trial that failed in an earlier call is tried again, from its last checkpoint.
+    """
     steps, store = job.train.steps, job.store
+    store.reopen_failed()
     if config.stopping != "halving" or config.search == "pbt":
         _run(space, job, config, steps, tell)
         return
     every = job.train.evaluate_every
-    for number, rung in enumerate(rungs(config.grace_steps, config.reduction_factor, steps)):
+    for rung in rungs(config.grace_steps, config.reduction_factor, steps):
         step = min(-(-rung // every) * every, steps)
-        _run(space, job, config, step, tell, retry=number == 0)
+        _run(space, job, config, step, tell)
         known = store.all()
         best = survivors(known, step, config.reduction_factor, config.stage_grace_steps, config.mode)
         for trial in known:
             if trial.status == "running" and trial.name not in best:
                 store.end(trial.name)
-    _run(space, job, config, steps, tell, retry=False)
+    _run(space, job, config, steps, tell)
 
 
-def _run(space: Space, job: Job, config: TuneConfig, until: int, tell: Tell | None, retry: bool = True) -> None:
-    """One experiment of Ray Tune, over the trials that have not come to step ``until``; ``retry``: failed ones too."""
+def _run(space: Space, job: Job, config: TuneConfig, until: int, tell: Tell | None) -> None:
+    """One experiment of Ray Tune, over the trials that have not come to step ``until``."""
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new output prints a table even when it is told to be quiet
     shutil.rmtree(job.scratch, ignore_errors=True)
     total, is_population = size(space, config.search, config.trials), config.search == "pbt"
-    proposals = Proposals(space, job.store, config, total, until, retry)
+    proposals = Proposals(space, job.store, config, total, until)
     members = population.members(space, job.store, config) if is_population else []
     if not members if is_population else proposals.nothing_left():
         return
@@ -82,13 +86,10 @@ def _run(space: Space, job: Job, config: TuneConfig, until: int, tell: Tell | No
 class Proposals(Searcher):
     """First the trials that were cut off, then new ones, at most ``concurrent`` at once."""
 
-    def __init__(
-        self, space: Space, store: Store, config: TuneConfig, total: int, until: int, retry: bool = True
-    ) -> None:
+    def __init__(self, space: Space, store: Store, config: TuneConfig, total: int, until: int) -> None:
         super().__init__(metric=config.metric, mode=config.mode)
         self.space, self.store, self.config, self.total, self.until = space, store, config, total, until
-        states = ("running", "failed") if retry else ("running",)
-        self.cut_off = [t for t in store.all() if t.status in states and t.step < until]
+        self.cut_off = [trial for trial in store.all() if trial.status == "running" and trial.step < until]
         self.live: set[str] = set()
 
     def nothing_left(self) -> bool:

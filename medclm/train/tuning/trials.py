@@ -127,6 +127,12 @@ class Store:
         """Writes down that a trial ended: by itself, by being stopped, or by an error."""
         storage.publish_json(self.folder(name, "end.json"), {"error": error})
 
+    def reopen_failed(self) -> None:
+        """Failed trials count as running again."""
+        for trial in self.all():
+            if trial.status == "failed":
+                storage.remove(self.folder(trial.name, "end.json"))
+
     def generations(self, name: str) -> list[Generation]:
         """Those of a trial, in their order, with their reports."""
         found = []
