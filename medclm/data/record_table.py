@@ -95,6 +95,7 @@ ARROW_SCHEMA = pa.schema(
         ("modality", pa.string()),
         ("plane", pa.string()),
         ("view", pa.string()),
+        ("body_part", pa.string()),
         ("image", _IMAGE),
         ("spacing_mm", _SPACING),
         ("source", _SOURCE),

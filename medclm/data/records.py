@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 BoxXyxy = tuple[float, float, float, float]
 Side = Literal["left", "right", "bilateral", "midline"]
@@ -24,7 +24,7 @@ Zone = Literal["upper", "middle", "lower"]
 Split = Literal["train", "validate", "test"]
 QuestionType = Literal[
     "what", "organ", "side", "zone", "is-there", "how-many", "which-is-larger", "attribute", "which-organ", "view",
-    "size", "relation", "is-normal", "knowledge", "follow-up", "vqa",
+    "body-part", "size", "relation", "is-normal", "knowledge", "follow-up", "vqa",
 ]  # fmt: skip
 """``vqa`` is a question that a plain VQA source brought with it."""
 
@@ -178,6 +178,7 @@ class Record(_Model):
 
     ``labels`` are findings known of the whole image without a place, ``labels_absent`` those known not to be there
     (both as :func:`medclm.data.anatomy.finding_name` names them, raw text where it does not know them).
+    ``body_part`` is chest, abdomen, head, neck or pelvis, "" where the source does not say.
     ``study_day`` counts days from the patient's first study; dates themselves never enter a record.
     """
 
@@ -189,6 +190,7 @@ class Record(_Model):
     modality: str = ""
     plane: str = ""
     view: str = ""
+    body_part: str = ""
     image: Image | None = None
     spacing_mm: Spacing | None = None
     source: Source

@@ -115,6 +115,7 @@ _RIGHT: dict[str, Callable[[Record, Question, list[Finding]], set[str]]] = {
     "relation": _relation,
     "follow-up": _change,
     "view": lambda record, question, about: {view_text(record)},
+    "body-part": lambda record, question, about: {record.body_part} - {""},
     "which-organ": lambda record, question, about: {anatomy.organ_text(organ.name) for organ in record.organs},
     "knowledge": lambda record, question, about: right_answers(
         record.findings, [o.name for o in record.organs], question

@@ -15,7 +15,7 @@ from medclm.data.questions.follow_up import about_change
 from medclm.data.questions.knowledge import about_knowledge
 from medclm.data.questions.labels import about_labels
 from medclm.data.questions.lesions import about_findings
-from medclm.data.questions.normal import about_anatomy, about_normality, about_view
+from medclm.data.questions.normal import about_anatomy, about_body_part, about_normality, about_view
 from medclm.data.questions.presence import NO_FINDING, about_presence, about_whole
 from medclm.data.records import Question, QuestionType, Record
 
@@ -24,7 +24,7 @@ __all__ = ["NO_FINDING", "Catalogue", "Draft", "ask", "templates"]
 CHOICES = 4
 """Options of a multiple-choice question."""
 INFERENCES: dict[QuestionType, int] = {
-    "what": 1, "is-there": 1, "view": 1, "vqa": 1,
+    "what": 1, "is-there": 1, "view": 1, "body-part": 1, "vqa": 1,
     "organ": 2, "side": 2, "zone": 2, "which-organ": 2, "attribute": 2, "size": 2, "is-normal": 2, "how-many": 2,
     "which-is-larger": 3, "relation": 3, "knowledge": 3, "follow-up": 3,
 }  # fmt: skip
@@ -46,7 +46,7 @@ def ask(
     """The questions of one linked record.
 
     Args:
-        record: with organs and linked findings; questions that it already has (a VQA source's) are kept and count.
+        record: with organs and linked findings; questions that it already has (a VQA source's, of type ``vqa``) count.
         catalogue: of the whole dataset.
         seed: of the build; the same seed gives the same questions.
         limit: at most this many questions. Types are kept in turn, so that none is crowded out.
@@ -56,16 +56,17 @@ def ask(
     """
     rng = random.Random(f"{seed}/{record.image_id}")
     drafts = [draft for draft in _drafts(record, catalogue, rng, complete) if not types or draft.type in types]
-    kept = _kept(drafts, max(limit - len(record.questions), 0), rng)
-    taken = len(record.questions)
+    own = tuple(question for question in record.questions if not types or question.type in types)
+    kept, taken = _kept(drafts, max(limit - len(own), 0), rng), len(record.questions)
     worded = [_worded(record, _with_choices(draft, choices_share, rng), rng, taken + n) for n, draft in enumerate(kept)]
-    return (*record.questions, *worded)
+    return (*own, *worded)
 
 
 def _drafts(record: Record, catalogue: Catalogue, rng: random.Random, complete: bool) -> Iterator[Draft]:
     yield from about_findings(record, catalogue)
     yield from about_anatomy(record, rng)
     yield from about_view(record, catalogue)
+    yield from about_body_part(record, catalogue)
     yield from about_knowledge(record, rng)
     yield from about_labels(record, catalogue, rng)
     if complete:

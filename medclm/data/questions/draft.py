@@ -46,21 +46,25 @@ class Catalogue:
     Attributes:
         labels: every finding label that some image has, boxed or image-level, sorted.
         views: every view in words, sorted; with one only, `view` tells nothing.
+        body_parts: every body part, sorted; likewise.
         attributes: every value of every annotated attribute: ((key, (value, ...)), ...), sorted.
     """
 
     labels: tuple[str, ...]
     views: tuple[str, ...]
     attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    body_parts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Catalogue:
         """What the given records, as planned and not yet linked, hold in all."""
         labels: set[str] = set()
         views: set[str] = set()
+        body_parts: set[str] = set()
         attributes: dict[str, set[str]] = {}
         for record in records:
             labels.update(record.labels)
+            body_parts.update({record.body_part} - {""})
             if record.modality and record.plane:
                 views.add(view_text(record))
             for finding in record.findings:
@@ -68,7 +72,7 @@ class Catalogue:
                 for key, value in finding.attributes.items():
                     attributes.setdefault(key.replace("_", " "), set()).add(value)
         values = tuple((key, tuple(sorted(found))) for key, found in sorted(attributes.items()))
-        return cls(tuple(sorted(labels)), tuple(sorted(views)), values)
+        return cls(tuple(sorted(labels)), tuple(sorted(views)), values, tuple(sorted(body_parts)))
 
     def values_of(self, attribute: str) -> tuple[str, ...]:
         """The values that the dataset gives an attribute (key in words)."""

@@ -97,3 +97,12 @@ def about_view(record: Record, catalogue: Catalogue) -> Iterator[Draft]:
     text = view_text(record)
     steps = (view_step(record), conclusion_step(f"The image is {a(text)}."))
     yield Draft("view", text, steps, choices=catalogue.views)
+
+
+def about_body_part(record: Record, catalogue: Catalogue) -> Iterator[Draft]:
+    """The part of the body, where it is known and the dataset has more than one."""
+    if len(catalogue.body_parts) < 2 or not record.body_part:
+        return
+    text = record.body_part
+    wrong = tuple(other for other in catalogue.body_parts if other != text)
+    yield Draft("body-part", text, (conclusion_step(f"The image shows the {text}."),), distractors=wrong)

@@ -130,6 +130,7 @@ class _Reading:
                 split=next(split for split in HELD_OUT if split in splits),
                 modality=_agreed(one.modality for one in asked),
                 plane=_agreed(one.plane for one in asked),
+                body_part=_agreed(one.body_part for one in asked),
                 questions=tuple(_question(image_id, n, one) for n, one in enumerate(asked)),
             )
         if collector.reader == "slake":

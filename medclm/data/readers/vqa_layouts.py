@@ -45,7 +45,7 @@ class Asked:
         image: name of its image as published.
         image_id: of the record; "" for the stem of the file.
         split: by the row; the name of the file says more.
-        modality, plane: what the row says of its image, in this package's words; "" where it says nothing.
+        modality, plane, body_part: what the row says of its image, in this package's words; "" where it says nothing.
         language: as the source names it; "" for a source in one language.
         patient: what images belong together by, the article of PMC-VQA; "" for each image by itself.
         id, topic: of the question, as the source has them ("pres"); "" where it has none.
@@ -60,6 +60,7 @@ class Asked:
     split: Split | None = None
     modality: str = ""
     plane: str = ""
+    body_part: str = ""
     language: str = ""
     patient: str = ""
     id: str = ""
@@ -165,8 +166,19 @@ PLANES = {
 """What the answer to a question about modality or plane says of the image; other answers say nothing."""
 
 
+BODY_PARTS = {
+    "chest": "chest", "lung": "chest", "abd": "abdomen", "abdomen": "abdomen", "head": "head", "brain": "head",
+    "neck": "neck", "pelvic cavity": "pelvis",
+}  # fmt: skip
+"""VQA-RAD's ``image_organ`` and SLAKE's ``location``, the part before "_", in the words of the vocabulary."""
+
+
 def _word(answer: str, kind: str, wanted: str, words: dict[str, str]) -> str:
     return words.get(" ".join(answer.lower().split()), "") if kind.strip().lower() == wanted else ""
+
+
+def _body_part(row: dict[str, Any], key: str) -> str:
+    return BODY_PARTS.get(str(row.get(key) or "").strip().lower().partition("_")[0], "")
 
 
 _TOPICS = {"prse": "pres", "atrib": "attrib"}
@@ -186,6 +198,7 @@ def _vqa_rad(row: dict[str, Any]) -> Asked:
         split="test" if str(row.get("phrase_type", "")).startswith("test") else "train",
         modality=_word(answer, told, "modality", MODALITIES),
         plane=_word(answer, told, "plane", PLANES),
+        body_part=_body_part(row, "image_organ"),
         id=str(row.get("qid", "")),
         topic=_TOPICS.get(first, first),
     )
@@ -203,6 +216,7 @@ def _slake(row: dict[str, Any]) -> Asked:
         closed=_closed(row),
         modality=modality,
         plane="frontal" if (modality, plane) == ("DX", "coronal") else plane,
+        body_part=_body_part(row, "location"),
         language=_text(row, "q_lang"),
     )
 

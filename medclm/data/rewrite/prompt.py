@@ -11,8 +11,9 @@ from medclm.data.records import Question, Record
 
 Message = dict[str, str]
 Messages = list[Message]
-KEPT_TYPES = ("knowledge", "vqa")
-"""Question types that are never reworded: their texts are those of the knowledge base or of another dataset."""
+KEPT_TYPES = ("body-part", "knowledge", "vqa")
+"""Question types that are never reworded: their texts are those of the knowledge base or of another dataset, or name
+what the verifier has no facts of."""
 
 SYSTEM = """You reword sentences of a radiology teaching set. Say the same in other words: vary structure and verbs.
 Keep every fact exactly: left and right, organs, findings, numbers with their units, zones, comparisons, attributes,

@@ -7,6 +7,7 @@ import pytest
 
 from medclm.data import questions, verify
 from medclm.data.questions import Catalogue
+from medclm.data.records import Question
 from tests.data.helpers import finding, linked_nodule, record
 
 CATALOGUE = Catalogue(labels=("effusion", "mass", "nodule"), views=("frontal radiograph",))
@@ -125,3 +126,23 @@ def test_difficulty_grows_with_inferences_small_lesions_and_company():
 def test_only_the_types_that_are_wanted():
     asked = questions.ask(record([linked_nodule()]), CATALOGUE, seed=0, limit=20, types=("side", "zone"))
     assert {question.type for question in asked} == {"side", "zone"}
+
+
+def test_the_body_part_is_asked_where_the_dataset_has_more_than_one():
+    one = record().model_copy(update={"body_part": "chest"})
+    catalogue = Catalogue.of([one, one.model_copy(update={"body_part": "head"}), record()])
+    assert catalogue.body_parts == ("chest", "head")
+    (asked,) = questions.ask(one, catalogue, seed=0, limit=9, types=("body-part",))
+    assert (asked.type, asked.answer, asked.closed) == ("body-part", "chest", False)
+    assert verify.check(one, asked) == (verify.CHECKS, None)
+    assert verify.check(one.model_copy(update={"body_part": "head"}), asked)[1].startswith("answer")
+    assert questions.ask(one, Catalogue.of([one]), seed=0, limit=9, types=("body-part",)) == ()
+    assert questions.ask(record(), catalogue, seed=0, limit=9, types=("body-part",)) == ()
+
+
+def test_published_questions_are_a_type_like_any_other():
+    published = Question(id="i:q0", type="vqa", question="Is it normal?", answer="no", closed=True)
+    one = record().model_copy(update={"questions": (published,)})
+    assert ask(one, types=("vqa",)) == (published,)
+    assert published not in ask(one, types=("what",))
+    assert ask(one)[0] == published

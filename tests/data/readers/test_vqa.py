@@ -107,6 +107,29 @@ def test_modality_and_plane_where_all_answers_agree(folder):
     assert [(r.modality, r.plane) for r in result.records] == [("MR", "axial"), ("", "")]
 
 
+def test_the_body_part_of_an_image_where_its_rows_agree(folder):
+    rows = [
+        rad(image_organ="CHEST"),
+        rad(question="And now?", image_organ="CHEST"),
+        rad("b.jpg", image_organ="ABD"),
+        rad("c.jpg", image_organ="HEAD"),
+        rad("c.jpg", "Which?", image_organ="ABD"),
+        rad("d.jpg", image_organ="HAND"),
+    ]
+    result = read_vqa(*folder([f"{n}.jpg" for n in "abcd"], trainset=rows), "rad")
+    assert [record.body_part for record in result.records] == ["chest", "abdomen", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("location", "part"),
+    [("Lung", "chest"), ("Chest_heart", "chest"), ("Brain_Tissue", "head"), ("Pelvic Cavity", "pelvis"), ("", "")],
+)
+def test_the_body_part_of_a_slake_image(folder, location, part):
+    rows = [slake(1, "What is it?", "x", location=location)]
+    result = read_vqa(*folder(["imgs/xmlab1/source.jpg"], train=rows), "slake", "slake")
+    assert [record.body_part for record in result.records] == [part]
+
+
 def test_slake_languages_and_image_ids(folder):
     train = [
         slake(1, "What is it?", "Lung", content_type="Organ"),
