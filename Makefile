@@ -33,7 +33,7 @@ unit-plain:                                ## the tests without Ray
 	$(BIN)/pytest --part plain
 
 unit-ray:                                  ## the tests that start Ray
-	$(BIN)/pytest --part ray
+	$(BIN)/pytest --part ray --durations=8
 
 test: install-test                         ## ruff, mypy and every test, side by side
 	$(MAKE) --no-print-directory -j2 lint unit-ray unit-plain types

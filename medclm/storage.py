@@ -83,6 +83,12 @@ def join(url: str | Path, *parts: str) -> str:
     return "/".join([base, *names]) if base else "/".join(names)
 
 
+def absolute(url: str | Path) -> str:
+    """The address that means the same from any working directory."""
+    text = os.fspath(url)
+    return text if "://" in text else os.path.abspath(text)
+
+
 def exists(url: str | Path) -> bool:
     """True when a file or directory is there."""
     fs, path = open_fs(url)

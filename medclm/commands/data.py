@@ -94,6 +94,23 @@ def scan(
     raise typer.Exit(int(bool(leaks)))
 
 
+@data_app.command()
+def join(
+    directories: Annotated[
+        list[str], typer.Argument(metavar="DIR…", help="Built datasets, which stay where they are.")
+    ],
+    out: Annotated[str, typer.Option(help="Directory of the joined one.")],
+    json: Json = False,
+) -> None:
+    """Several built datasets as one to train on; no image twice, no patient in two splits."""
+    from medclm.data.join import join as run
+    from medclm.data.report import build_report
+
+    manifest = run(directories, out)
+    build_report(out)
+    finish(of_manifest(manifest), json, f"Joined {out}", f"medclm train --data {out} --out run")
+
+
 @data_app.command("export")
 def export_data(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="A built dataset.")],

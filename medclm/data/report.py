@@ -17,7 +17,7 @@ from medclm.data.agreement import LinkingTally
 from medclm.data.blind import BlindTally
 from medclm.data.card import write_card
 from medclm.data.records import UNCLEAR
-from medclm.data.shards import read_manifest, read_records
+from medclm.data.shards import parts_of, read_manifest, read_records
 from medclm.data.tally import AREA_BINS, SPLIT_ORDER, Tally, balance, ranked
 
 NO_SHARE = (0.4, 0.75)
@@ -161,7 +161,10 @@ def _rejected(directory: str) -> dict[str, Any]:
     """What was set aside, counted and with the first examples of each reason, from DIR/rejected/*.jsonl."""
     counts: Counter = Counter()
     examples: dict[str, list[dict[str, str]]] = {}
-    for file in storage.list_files(storage.join(directory, "rejected"), "*.jsonl"):
+    files = [
+        file for part in parts_of(directory) for file in storage.list_files(storage.join(part, "rejected"), "*.jsonl")
+    ]
+    for file in files:
         for line in storage.read_bytes(file).decode().splitlines():
             reject = json.loads(line)
             counts[reject["reason"]] += 1

@@ -41,6 +41,11 @@ def content_sum(records: list[Record]) -> int:
     return sum(int.from_bytes(_digest(record), "big") for record in records) % _MODULUS
 
 
+def sum_of_hashes(hashes: list[str]) -> str:
+    """The hash of several sets of records together, from their own (64 hexadecimal digits each)."""
+    return f"{sum(int(one, 16) for one in hashes) % _MODULUS:064x}"
+
+
 def _digest(record: Record) -> bytes:
     row = record.model_dump(mode="json", exclude={"image": {"bytes"}, "prior": {"image": {"bytes"}}})
     pictures = (record.image, record.prior.image if record.prior else None)
@@ -112,7 +117,6 @@ def write_manifest(out: str, build: dict[str, Any]) -> dict[str, Any]:
         build: what made the dataset (fingerprint, config, segmenter, software versions).
     """
     receipts = [receipt for _, receipt in sorted(finished_shards(out).items())]
-    total = sum(int(receipt["content_sum"], 16) for receipt in receipts) % _MODULUS
     counts: dict[str, Counter] = {}
     for receipt in receipts:
         for key, values in receipt["counts"].items():
@@ -127,7 +131,7 @@ def write_manifest(out: str, build: dict[str, Any]) -> dict[str, Any]:
         "medclm_version": __version__,
         "build": build,
         "rows": sum(receipt["rows"] for receipt in receipts),
-        "content_hash": f"{total:064x}",
+        "content_hash": sum_of_hashes([receipt["content_sum"] for receipt in receipts]),
         "counts": {key: dict(sorted(value.items())) for key, value in sorted(counts.items())},
         "rejected": dict(sorted(rejected.items())),
         "rejected_images": sum(receipt["rejected_images"] for receipt in receipts),
@@ -165,9 +169,16 @@ def read_manifest(directory: str) -> dict[str, Any]:
     return manifest
 
 
+def parts_of(directory: str) -> list[str]:
+    """The built datasets that a joined one names, or the dataset itself (:mod:`medclm.data.join`)."""
+    joined = read_manifest(directory)["build"].get("joined")
+    return [directory] if joined is None else [part for one in joined for part in parts_of(one)]
+
+
 def shard_files(directory: str) -> list[str]:
-    """Addresses of the Parquet files that the manifest names, in order."""
-    return [storage.join(directory, shard["file"]) for shard in read_manifest(directory)["shards"]]
+    """Addresses of the Parquet files that the manifest names, in order; those of a joined dataset lie elsewhere."""
+    manifest = read_manifest(directory)
+    return [storage.join(shard.get("in", directory), shard["file"]) for shard in manifest["shards"]]
 
 
 def read_records(directory: str, split: str | None = None, limit: int | None = None) -> Iterator[Record]:

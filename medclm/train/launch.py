@@ -169,7 +169,7 @@ def fit(
     with watched(progress, config.steps) as board:
         settings = {
             "config": config.model_dump(mode="json"),
-            "data": data if "://" in data else str(Path(data).absolute()),
+            "data": storage.absolute(data),
             "base": base_of(folder, config),
             "out": str(folder),
             "streams": describe(data, config)["streams"],

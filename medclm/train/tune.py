@@ -55,7 +55,7 @@ def tune(data: str, out: str, config: TuneConfig, progress: Tell | None = None, 
     begin = time.monotonic()
     with session.ray_session():
         base = _base(data, out, config)
-        job = Job(_absolute(data), out, train, config.metric, _resources(config), config.search == "pbt", base)
+        job = Job(storage.absolute(data), out, train, config.metric, _resources(config), config.search == "pbt", base)
         if config.search == "pbt":
             population.check_room(config)
         search.search(space, job, config, progress)
@@ -165,7 +165,3 @@ def _shared(out: str) -> str:
     if not storage.is_local(out):
         raise UsageError("trials need a directory", where=out, remedy="a file system that all nodes share")
     return str(Path(out).resolve())
-
-
-def _absolute(url: str) -> str:
-    return str(Path(url).resolve()) if storage.is_local(url) else url
