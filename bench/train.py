@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,13 @@ def bare(work: Path, data: str, config: Any, steps: int, form: str = "none") -> 
     return statistics.fmean(seconds[WARM_UP:])
 
 
+def two_bare(work: Path, data: str, config: Any, steps: int) -> float:
+    """Seconds a step of two bare loops at once, each with half of the batch and nothing to say to the other."""
+    half = config.model_copy(update={"batch_size": config.batch_size // 2})
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return max(pool.map(bare, [work] * 2, [data] * 2, [half] * 2, [steps] * 2))
+
+
 def eager_loss(model: Any, batch: Any, total: Any) -> Any:
     """The same loss out of the attention weights that eager attention gives back."""
     import torch
@@ -246,6 +255,7 @@ def main() -> None:
 
     for _ in range(options.rounds):
         note("bare loop", bare(options.work, data, config, options.steps))
+        note("two bare loops at once", two_bare(options.work, data, config, options.steps))
         note("bare loop, L_loc", bare(options.work, data, config, options.steps, "localize"))
         note("bare loop, L_loc by eager attention", bare(options.work, data, config, options.steps, "eager"))
         note("TRL SFTTrainer", trl(options.work, data, config, options.steps))
@@ -273,6 +283,7 @@ def finish(cases: dict[str, list[float]], facts: dict[str, dict[str, float]], op
     ratios = [
         ("1 worker, of a bare loop's speed", step["bare loop"] / step["medclm 1 worker"], ">= 0.95"),
         ("2 workers, of 1", step["medclm 1 worker"] / step["medclm 2 workers"], ">= 1.7"),
+        ("two bare loops at once, of one", step["bare loop"] / step["two bare loops at once"], ""),
         ("1 worker, of TRL SFTTrainer", step["TRL SFTTrainer"] / step["medclm 1 worker"], ">= 1"),
         ("step with L_loc, of one without", step["bare loop, L_loc"] / step["bare loop"], "<= 1.15"),
         ("step with eager L_loc, of one without", step["bare loop, L_loc by eager attention"] / step["bare loop"], ""),

@@ -25,7 +25,7 @@ def evaluate(
     model: Annotated[str, typer.Option("--model", help="Model directory, http://HOST/v1, or a predictions file.")],
     benchmark: Annotated[list[str], typer.Option("--benchmark", help="NAME:DIR, e.g. medclm:DIR or vqa-rad:DIR.")],
     out: Out = Path("eval-out"),
-    limit: Annotated[int | None, typer.Option(help="At most this many questions of a benchmark.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many questions of a benchmark.")] = None,
     seed: int = 0,
     mode: Mode = Mode.reason,
     controls: Annotated[

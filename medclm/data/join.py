@@ -39,7 +39,11 @@ def join(directories: Sequence[str], out: str) -> dict[str, Any]:
         raise UsageError("there is nothing to join", expected="directories of built datasets")
     parts = [(storage.absolute(directory), shards.read_manifest(directory)) for directory in directories]
     origin = [manifest["content_hash"] for _, manifest in parts]
-    build = {"fingerprint": storage.fingerprint({"joined": origin}), "joined": [address for address, _ in parts]}
+    build = {
+        "fingerprint": storage.fingerprint({"joined": origin}),
+        "joined": [address for address, _ in parts],
+        "reader_rejects": _added(manifest["build"].get("reader_rejects", {}) for _, manifest in parts),
+    }
     _check_out(out, build)
     _check_rows(directories)
     manifest = {
@@ -68,20 +72,22 @@ def _check_out(out: str, build: dict[str, Any]) -> None:
 def _check_rows(directories: Sequence[str]) -> None:
     """No image twice, no patient in two splits. Reads the columns of ids alone."""
     rows = pa.concat_tables([_ids(url) for directory in directories for url in shards.shard_files(directory)])
-    twice = rows.group_by("image").aggregate([("split", "count")])
-    twice = twice.filter(pc.greater(twice["split_count"], 1))["image"].to_pylist()
-    if twice:
-        raise UsageError(
-            "an image is in two parts", where=", ".join(twice[:SHOWN]), got=f"{len(twice)} images",
-            remedy="leave out the part that repeats them",
-        )  # fmt: skip
-    leaks = rows.group_by("patient").aggregate([("split", "count_distinct")])
-    leaks = leaks.filter(pc.greater(leaks["split_count_distinct"], 1))["patient"].to_pylist()
-    if leaks:
-        raise UsageError(
-            "a patient is in two splits", where=", ".join(leaks[:SHOWN]), got=f"{len(leaks)} patients",
-            remedy="build the parts with the same split and seed, and the same key of ids",
-        )  # fmt: skip
+    for key, counted, what, remedy in _FAULTS:
+        groups = rows.group_by(key).aggregate([("split", counted)])
+        found = groups.filter(pc.greater(groups[f"split_{counted}"], 1))[key].to_pylist()
+        if found:
+            where = ", ".join(sorted(found)[:SHOWN])
+            raise UsageError(what, where=where, got=f"{len(found)} {key}s", remedy=remedy)
+
+
+_FAULTS = (
+    ("image", "count", "an image is in two parts", "leave out the part that repeats them"),
+    (
+        "patient", "count_distinct", "a patient is in two splits",
+        "build the parts with the same split and seed, and the same key of ids",
+    ),
+)  # fmt: skip
+"""(column, how its rows are counted, what is wrong where there is more than one, remedy)."""
 
 
 def _ids(url: str) -> pa.Table:

@@ -85,7 +85,8 @@ def build_report(directory: str | Path, seed: int = 0) -> dict[str, Any]:
     report["checks"] = _checks(report)
     storage.publish_json(storage.join(directory, "report.json"), report)
     storage.write_atomic(storage.join(directory, "report.html"), _page(directory, report).encode())
-    write_card(directory, manifest, report)
+    if "joined" not in manifest["build"]:  # it holds no rows to publish; each of its parts has a card
+        write_card(directory, manifest, report)
     return report
 
 

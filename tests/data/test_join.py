@@ -21,7 +21,7 @@ def part(tmp_path):
 
     def _part(name, *records, rejects=()):
         shards.write_shard(str(tmp_path / name), 0, list(records), list(rejects))
-        shards.write_manifest(str(tmp_path / name), {"fingerprint": name})
+        shards.write_manifest(str(tmp_path / name), {"fingerprint": name, "reader_rejects": {"bad-row": 1}})
         return str(tmp_path / name)
 
     return _part
@@ -35,9 +35,11 @@ def test_the_rows_of_all_parts_in_their_order(part, tmp_path, monkeypatch):
     assert list(shards.read_records(out)) == [A, B, C]
     assert shards.shard_files(out) == [f"{one}/shards/shard-00000.parquet", f"{two}/shards/shard-00000.parquet"]
     assert (manifest["rows"], manifest["rejected"]) == (3, {"unreadable-image": 1})
+    assert manifest["build"]["reader_rejects"] == {"bad-row": 2}
     assert manifest["counts"]["splits"] == {"test": 1, "train": 2}
     assert [fragment.rows for fragment in fragments_of(out, "train")] == [1, 1]
     assert report.build_report(out)["rejected"] == {"unreadable-image": 1}
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["manifest.json", "report.html", "report.json"]
 
 
 def test_the_hash_is_that_of_one_build_of_all_rows(part, tmp_path):
