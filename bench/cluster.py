@@ -29,6 +29,8 @@ import several_nodes
 from node_rates import build, phantom
 from several_nodes import Nodes, until
 
+from medclm import session
+
 HERE = Path(__file__).resolve().parent
 TINY = {"vision": "random", "image_size": 32, "patch_size": 8, "scale": 1, "vision_width": 16, "vision_layers": 1,
         "text_width": 16, "text_layers": 2, "heads": 2, "vocabulary": 512}  # fmt: skip
@@ -72,6 +74,7 @@ def scenarios(work: Path, results: dict[str, Any], parts: list[str]) -> None:
             run(results, "data_kill", data_kill, nodes, work)
             run(results, "spill", spill, nodes, work)
         nodes.kill("gpu-2" if "data" in parts else "gpu-1")  # training would take a declared GPU for a real one
+        until(lambda: not session.has_gpus())  # a dead node counts until Ray has noticed
         if "train" in parts:
             run(results, "train_kill", train_kill, nodes, work)
             run(results, "train_drain", train_drain, nodes, work)
