@@ -232,7 +232,7 @@ def healthy(url: str, limit_s: float) -> bool:
         try:
             if requests.get(url, timeout=5).ok:
                 return True
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             pass
         time.sleep(0.5)
     return False
