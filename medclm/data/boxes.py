@@ -100,17 +100,31 @@ def box_from_mask(mask: np.ndarray) -> BoxXyxy:
     Raises:
         ValueError: the mask is empty.
     """
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
+    window = bounds(mask)
+    if window is None:
         raise ValueError("an empty mask has no box")
-    return float(cols[0]), float(rows[0]), float(cols[-1] + 1), float(rows[-1] + 1)
+    rows, cols = window
+    return float(cols.start), float(rows.start), float(cols.stop), float(rows.stop)
+
+
+def bounds(mask: np.ndarray) -> tuple[slice, slice] | None:
+    """Rows and columns of the smallest window around the true pixels of an (H, W) bool mask; None for an empty one."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return None
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    cols = np.flatnonzero(mask[top:bottom].any(axis=0))
+    return slice(top, bottom), slice(int(cols[0]), int(cols[-1]) + 1)
 
 
 def encode_rle(mask: np.ndarray) -> str:
     """(H, W) mask as the compressed ``counts`` string of pycocotools."""
     from pycocotools import mask as coco_mask
 
-    return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"].decode("ascii")
+    columns = np.zeros(mask.shape, np.uint8, order="F")
+    if (window := bounds(mask)) is not None:
+        columns[window] = mask[window]  # turning column-major costs most, and most organs fill a part of the picture
+    return coco_mask.encode(columns)["counts"].decode("ascii")
 
 
 def decode_rle(counts: str, size_hw: tuple[int, int]) -> np.ndarray:

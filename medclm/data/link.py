@@ -64,7 +64,7 @@ def organ_entries(masks: Masks, source: str) -> tuple[Organ, ...]:
             name=name,
             side=anatomy.organs()[name].side,  # type: ignore[arg-type]
             box_xyxy=boxes.box_from_mask(mask),
-            area_px=int(mask.sum()),
+            area_px=int(np.count_nonzero(mask)),
             rle=boxes.encode_rle(mask),
             source=source,
         )
@@ -111,7 +111,7 @@ def lesion_mask(finding: Finding, size_hw: tuple[int, int]) -> np.ndarray:
 
 def _by_coverage(label: str, lesion: np.ndarray, scene: Scene) -> tuple[str, float]:
     """From the outermost admissible organ that passes, down as long as one part passes and no other shares it."""
-    window = _bounds(lesion)
+    window = boxes.bounds(lesion)
     cover = {
         name: boxes.mask_coverage(lesion[window], mask[window])
         for name, mask in scene.organs.items()
@@ -167,7 +167,7 @@ def size_mm(finding: Finding, lesion: np.ndarray, spacing_mm: Spacing | None) ->
     if not finding.mask_rle:
         x1, y1, x2, y2 = finding.box_xyxy
         return round(max((x2 - x1) * spacing_mm.col, (y2 - y1) * spacing_mm.row), 2)
-    rows, cols = np.nonzero(lesion)
+    rows, cols = _pixels(lesion)
     points = np.stack([rows * spacing_mm.row, cols * spacing_mm.col], axis=1)
     try:
         points = points[ConvexHull(points).vertices]
@@ -184,12 +184,15 @@ def _appearance(lesion: np.ndarray, scene: Scene, organ: str) -> dict[str, str]:
     contrast: brighter / darker where the means differ by more than half a standard deviation of the host's pixels
     outside the lesion, else similar. shape: round, oval or elongated by the ratio of the principal axes (>= 0.8, 0.5).
     """
-    found = {"shape": _shape(lesion), "mean_value": f"{scene.values[lesion].mean():.0f}"}
+    at = boxes.bounds(lesion)
+    mean = scene.values[at][lesion[at]].mean()
+    found = {"shape": _shape(lesion), "mean_value": f"{mean:.0f}"}
     host = scene.organs.get(organ)
     if host is not None:
-        around = scene.values[host & ~lesion]
+        window = boxes.bounds(host)
+        around = scene.values[window][host[window] & ~lesion[window]]
         if around.size:
-            difference = scene.values[lesion].mean() - around.mean()
+            difference = mean - around.mean()
             spread = 0.5 * around.std()
             found["contrast"] = "brighter" if difference > spread else "darker" if difference < -spread else "similar"
         share = 100 * np.count_nonzero(lesion & host) / np.count_nonzero(host)
@@ -198,7 +201,7 @@ def _appearance(lesion: np.ndarray, scene: Scene, organ: str) -> dict[str, str]:
 
 
 def _shape(lesion: np.ndarray) -> str:
-    rows, cols = np.nonzero(lesion)
+    rows, cols = _pixels(lesion)
     if len(rows) < 3:
         return "round"
     small, large = np.sqrt(np.maximum(np.linalg.eigvalsh(np.cov(rows, cols)), 1 / 12))
@@ -206,6 +209,10 @@ def _shape(lesion: np.ndarray) -> str:
     return "round" if ratio >= 0.8 else "oval" if ratio >= 0.5 else "elongated"
 
 
-def _bounds(mask: np.ndarray) -> tuple[slice, slice]:
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
+def _pixels(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the true pixels; np.nonzero of the part that holds them."""
+    window = boxes.bounds(mask)
+    if window is None:
+        return np.zeros(0, int), np.zeros(0, int)
+    rows, cols = np.nonzero(mask[window])
+    return rows + window[0].start, cols + window[1].start

@@ -115,14 +115,17 @@ def _strokes(grey: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Masks of thin bright strokes, then of thin dark ones, each with the values in which a stroke is bright.
 
     The ground is the grey-scale opening of the picture: what is left when everything narrower than the window is gone.
+    A mask in which no pixel is :data:`EXTREME` holds no line of text, and is left out.
     """
     low, high = _extreme(grey, np.minimum), _extreme(grey, np.maximum)
     bright = (grey, _extreme(low, np.maximum), high)
     dark = (~grey, ~_extreme(high, np.minimum), ~low)
     for values, ground, top in (bright, dark):
-        rise, eighth = values - ground, (top - ground) // 8
+        rise, eighth, extreme = values - ground, (top - ground) // 8, values >= EXTREME
         for level in LEVELS:
-            yield rise > np.maximum(eighth * level, MIN_RISE), values
+            mask = rise > np.maximum(eighth * level, MIN_RISE)
+            if (mask & extreme).any():
+                yield mask, values
 
 
 def _extreme(grey: np.ndarray, pick: Pick) -> np.ndarray:
@@ -174,6 +177,8 @@ def _rows(glyphs: Glyphs) -> Iterator[Glyphs]:
     gap = np.maximum(a.x1, b.x1) - np.minimum(a.x2, b.x2)
     level = np.minimum(abs(a.y1 - b.y1), abs(a.y2 - b.y2)) <= np.maximum(1, 0.08 * tall)
     near = level & (tall <= 2.2 * small) & (gap <= 1.6 * tall) & (gap >= -0.3 * small) & (abs(a.peak - b.peak) <= 50)
+    if near.sum() < MIN_GLYPHS - 1:  # too few links for a chain
+        return
     graph = coo_array((np.ones(near.sum(), bool), (one[near], two[near])), shape=(len(glyphs), len(glyphs)))
     _, of = connected_components(graph, directed=False)
     for chain in np.flatnonzero(np.bincount(of) >= MIN_GLYPHS):

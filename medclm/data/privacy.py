@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -110,6 +110,7 @@ class Pseudonyms:
     key: bytes
     hash_image_ids: bool = True
     _known: dict[str, str] = field(default_factory=dict)
+    _finders: dict[bool, tuple[list[str], re.Pattern[str]]] = field(default_factory=dict)
 
     def patient(self, value: str) -> str:
         return self._learn(value, "p" + keyed_hash(value, self.key))
@@ -133,31 +134,31 @@ class Pseudonyms:
 
     def id(self, value: str) -> str:
         """An id or address that holds others, such as ``IMAGE:1``: every id that was seen is replaced."""
-        return _replaced(value, self._known, lambda raw: len(raw) < SHORT)
+        return self._replaced(value, in_text=False)
 
     def text(self, value: str) -> str:
         """A text for people. Not an id in it: a short one (the 1 of "1 nodule"), and words of anatomy ("left lung")."""
-        return _replaced(value, {raw: new for raw, new in self._known.items() if _is_telling(raw)}, str.isdigit)
+        return self._replaced(value, in_text=True)
 
     def _learn(self, raw: str, new: str) -> str:
         self._known.setdefault(raw.lower(), new)
+        self._finders.clear()
         return new
 
+    def _replaced(self, value: str, in_text: bool) -> str:
+        """In one pass, the longest ids first, in upper and lower case alike; some only as words of their own."""
+        if in_text not in self._finders:
+            self._finders[in_text] = self._finder(in_text)
+        raws, pattern = self._finders[in_text]
+        return pattern.sub(lambda found: self._known[raws[(found.lastindex or 1) - 1]], value) if raws else value
 
-def _replaced(value: str, known: dict[str, str], stands_alone: Callable[[str], bool]) -> str:
-    """In one pass, the longest ids first, in upper and lower case alike; some only as words of their own."""
-    if not known:
-        return value
-    raws = sorted(known, key=lambda raw: (-len(raw), raw))
-    pattern = _pattern(tuple((raw, stands_alone(raw)) for raw in raws))
-    return pattern.sub(lambda found: known[raws[(found.lastindex or 1) - 1]], value)
-
-
-@lru_cache(maxsize=64)
-def _pattern(raws: tuple[tuple[str, bool], ...]) -> re.Pattern[str]:
-    """Finds each raw id as a group of its own; those that stand alone, only as words. A record's texts share it."""
-    parts = [rf"(?<![^\W_])({re.escape(r)})(?![^\W_])" if alone else f"({re.escape(r)})" for r, alone in raws]
-    return re.compile("|".join(parts), re.IGNORECASE)
+    def _finder(self, in_text: bool) -> tuple[list[str], re.Pattern[str]]:
+        """The ids to look for, and what finds each as a group of its own. A record's texts share it."""
+        raws = sorted((r for r in self._known if not in_text or _is_telling(r)), key=lambda raw: (-len(raw), raw))
+        alone = [raw.isdigit() if in_text else len(raw) < SHORT for raw in raws]
+        ids = zip(map(re.escape, raws), alone, strict=True)
+        parts = [rf"(?<![^\W_])({one})(?![^\W_])" if as_word else f"({one})" for one, as_word in ids]
+        return raws, re.compile("|".join(parts), re.IGNORECASE)
 
 
 @cache

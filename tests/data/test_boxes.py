@@ -76,6 +76,15 @@ def test_mask_coverage():
     assert boxes.mask_coverage(np.zeros((1, 3), bool), organ) == 0
 
 
+def test_bounds_by_hand():
+    mask = np.zeros((5, 7), bool)
+    assert boxes.bounds(mask) is None
+    mask[1, 4] = mask[3, 2] = True
+    assert boxes.bounds(mask) == (slice(1, 4), slice(2, 5))  # rows 1 to 3, columns 2 to 4
+    mask[4, 6] = True
+    assert boxes.bounds(mask) == (slice(1, 5), slice(2, 7))
+
+
 @given(MASKS)
 def test_box_from_mask_is_tight(mask):
     if not mask.any():

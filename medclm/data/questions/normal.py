@@ -30,7 +30,7 @@ def about_anatomy(record: Record, rng: random.Random) -> Iterator[Draft]:
     organ = rng.choice(organs)
     alone = boxes.decode_rle(organ.rle, size_hw)
     for other in organs:
-        if other.name != organ.name:
+        if other.name != organ.name and boxes.iou_xyxy(other.box_xyxy, organ.box_xyxy)[0, 0] > 0:
             alone &= ~boxes.decode_rle(other.rle, size_hw)
     point = inner_point(alone)
     if point is None:

@@ -110,8 +110,8 @@ class Unet:
                 ]
         return found
 
-    def _masks(self, batch: np.ndarray) -> np.ndarray:
-        """(N, H, W) uint8 to (N, organs, H, W) bool."""
+    def _masks(self, batch: np.ndarray) -> list[np.ndarray]:
+        """(N, H, W) uint8 to N times (organs, H, W) bool."""
         import torch
         from torch.nn.functional import interpolate
 
@@ -119,9 +119,11 @@ class Unet:
             pixels = torch.from_numpy(batch).to(self.device)[:, None].float()
             resized = interpolate(pixels, self.facts.size_hw, mode="bilinear", antialias=True, align_corners=False)
             inputs = network_input(resized).contiguous(memory_format=torch.channels_last)
-            logits = self.network(inputs)
-            logits = interpolate(logits.float(), batch.shape[1:], mode="bilinear", align_corners=False)
-            return (logits > 0).cpu().numpy()
+            found = []
+            for logits in self.network(inputs).float().split(1):  # one by one stays in the cache: twice as fast as all
+                enlarged = interpolate(logits.contiguous(), batch.shape[1:], mode="bilinear", align_corners=False)
+                found.append((enlarged[0] > 0).cpu().numpy())
+            return found
 
 
 def pick_device(device: str) -> str:
