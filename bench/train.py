@@ -261,12 +261,14 @@ def main() -> None:
         note("TRL SFTTrainer", trl(options.work, data, config, options.steps))
         with ray_session():
             for name, changes in RUNS.items():
-                facts[name] = medclm(options.work, data, name.replace(" ", "-"), settings(options.steps, **changes))
+                facts[name] = medclm(
+                    options.work, data, name.replace(" ", "-"), settings(**{"steps": options.steps, **changes})
+                )
                 note(name, facts[name]["seconds_per_step"])
     finish(cases, facts, options)
 
 
-LARGE = {"batch_size": 96, "accumulate": 8, "steps": 14, "checkpoint_every": 14}
+LARGE = {"batch_size": 96, "accumulate": 8, "steps": 14}
 """A step of the size that fine-tuning uses: as many messages as a step of 24, and four times the work between them."""
 RUNS: dict[str, dict[str, Any]] = {
     "medclm 1 worker": {},
