@@ -73,7 +73,7 @@ def update(run: Run, batches: list[Batch], step: int, meter: Meter) -> bool:
     import torch
 
     from medclm.train import losses
-    from medclm.train.parallel import all_sum, clip_gradients, sync_gradients
+    from medclm.train.parallel import all_sum, clip_gradients, sync_ranks
 
     config = run.config
     parts = losses.Weights(config.loss.answer, config.loss.reasoning, config.loss.localization)
@@ -82,7 +82,7 @@ def update(run: Run, batches: list[Batch], step: int, meter: Meter) -> bool:
     passes = []
     for number, batch in enumerate(batches):
         batch = batch.to(run.device)
-        sync_gradients(run.model, number == len(batches) - 1)
+        sync_ranks(run.model, number == len(batches) - 1, run.reshard)
         share, seen = losses.loss_of(run.model, batch, total, parts)
         (share * run.world).backward()  # FSDP takes the mean over ranks; the shares already add up to the loss
         passes.append((batch, seen, share.detach()))

@@ -58,10 +58,15 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def sync_gradients(model: Any, wanted: bool) -> None:
-    """Whether the next backward pass adds gradients up over ranks; False for all but a step's last micro-batch."""
+def sync_ranks(model: Any, last: bool, reshard: bool) -> None:
+    """To be called before each micro-batch of a step: what its backward pass has to do with the other ranks.
+
+    Gradients are added up over ranks by the ``last`` one. Weights change only then, so those that need not be freed
+    between a forward and its backward pass (``reshard`` False) are not gathered again for the micro-batches between.
+    """
     if hasattr(model, "set_requires_gradient_sync"):
-        model.set_requires_gradient_sync(wanted)
+        model.set_requires_gradient_sync(last)
+        model.set_reshard_after_backward(last or reshard)
 
 
 def gather(model: Any) -> None:

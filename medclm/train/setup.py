@@ -29,7 +29,7 @@ MEASURED_ROWS = 32
 @dataclass
 class Run:
     """What a worker trains with. ``layers``: decoder layers whose attention is supervised, empty without L_loc;
-    ``heads``: their query heads, see :data:`medclm.train.localize.Heads`."""
+    ``heads``: their query heads, see :data:`medclm.train.localize.Heads`; ``reshard``: see :func:`parallel.shard`."""
 
     config: TrainConfig
     settings: dict[str, Any]
@@ -44,6 +44,7 @@ class Run:
     device: torch.device
     rank: int
     world: int
+    reshard: bool
 
     def view(self, record: Record, question: Question, stage: Stage | str) -> Example:
         """The example of a question in a stage."""
@@ -86,16 +87,18 @@ def prepare(settings: dict[str, Any]) -> Run:
     if config.parallel.checkpoint_activations:
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     size = sum(parameter.numel() for parameter in net.parameters())
-    auto = {"auto": size > RESHARD_ABOVE, "always": True, "never": False}[config.parallel.reshard]
+    reshard = {"auto": size > RESHARD_ABOVE, "always": True, "never": False}[config.parallel.reshard]
     net = parallel.shard(
-        net.train(), loaded.family.blocks, device, _mixed(config, device), auto, config.parallel.cpu_offload
+        net.train(), loaded.family.blocks, device, _mixed(config, device), reshard, config.parallel.cpu_offload
     )
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     random.seed(config.seed + rank)
     torch.manual_seed(config.seed + rank)
     course = Course(config.schedule, config.steps, config.seed, config.bucket_steps)
     optimizer = _optimizer(net, loaded.family, config)
-    return Run(config, settings, net, encoder, layers, heads, optimizer, parameters, course, cost, device, rank, world)
+    return Run(
+        config, settings, net, encoder, layers, heads, optimizer, parameters, course, cost, device, rank, world, reshard
+    )
 
 
 def supervised(model: Any, encoder: Encoder, config: TrainConfig, data: str) -> tuple[tuple[int, ...], Heads]:
