@@ -71,3 +71,23 @@ def test_clipping_by_hand():
 def test_one_rank_gathers_its_own():
     assert parallel.all_objects({"a": 1}) == [{"a": 1}]
     assert parallel.all_sum(torch.tensor([2.0])).tolist() == [2.0]
+
+
+@pytest.mark.parametrize("reshard", [False, True])
+def test_weights_stay_gathered_between_micro_batches_and_gradients_add_up(tiny_dir, encoder, plain, reshard):
+    from torch.distributed.tensor import DTensor
+
+    loaded = load_base(str(tiny_dir))
+    model = parallel.shard(
+        loaded.model.train(), loaded.family.blocks, torch.device("cpu"), offload=True, reshard=reshard
+    )
+    records = [make_record(n) for n in range(2)]
+    batch = collate(encoder, [make_view(r, r.questions[0], "medium", encoder.family) for r in records])
+    sharded = []
+    for last in (False, True):
+        parallel.sync_ranks(model, last, reshard)
+        losses.loss_of(model, batch, losses.counts([batch]), losses.Weights())[0].backward()
+        sharded.append({isinstance(parameter, DTensor) for parameter in model.parameters()})
+    assert sharded == [{reshard}, {True}]
+    found = {name: parallel._local(p.grad) for name, p in model.named_parameters() if p.grad is not None}
+    assert all(torch.allclose(found[name], 2 * plain[1][name], atol=2e-6) for name in found)
