@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: test-slow install install-test demo lint types unit-plain unit-ray test bench-data bench-serve soak-serve bench-eval bench-cluster bench-scale bench-tune clean bench-train
+.PHONY: test-slow install install-test demo lint types unit-plain unit-train unit-ray test bench-data bench-serve soak-serve bench-eval bench-cluster bench-scale bench-tune clean bench-train
 
 install: $(VENV)/.installed                ## .venv with the medclm command
 
@@ -32,11 +32,14 @@ types:
 unit-plain:                                ## the tests without Ray
 	$(BIN)/pytest --part plain
 
-unit-ray:                                  ## the tests that start Ray
-	$(BIN)/pytest --part ray --durations=8
+unit-train:                                ## the tests that train with Ray
+	$(BIN)/pytest --part train --durations=5
+
+unit-ray:                                  ## the others that start Ray
+	$(BIN)/pytest --part ray --durations=5
 
 test: install-test                         ## ruff, mypy and every test, side by side
-	$(MAKE) --no-print-directory -j2 lint unit-ray unit-plain types
+	$(MAKE) --no-print-directory -j3 unit-train unit-ray unit-plain lint types
 
 test-slow: install-test                    ## the tests that would take `make test` past eight minutes
 	$(BIN)/pytest -m slow

@@ -20,7 +20,8 @@ RAY = {"ray_cluster": 1, "nodes": 2, "head": 3}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--part", choices=("all", "plain", "ray"), default="all", help="without Ray, with it, or all")
+    says = "without Ray, with it under tests/train, with it elsewhere, or all"
+    parser.addoption("--part", choices=("all", "plain", "train", "ray"), default="all", help=says)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -29,10 +30,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     def weight(item: pytest.Item) -> int:
         return max((RAY.get(name, 0) for name in getattr(item, "fixturenames", ())), default=0)
 
+    def part_of(item: pytest.Item) -> str:
+        return "plain" if not weight(item) else "train" if item.nodeid.startswith("tests/train") else "ray"
+
     items.sort(key=weight)
     part = config.getoption("--part")
     if part != "all":
-        left = [item for item in items if bool(weight(item)) != (part == "ray")]
+        left = [item for item in items if part_of(item) != part]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in set(left)]
 
