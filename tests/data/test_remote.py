@@ -45,6 +45,7 @@ def test_a_build_from_s3_to_s3_equals_the_local_one(ray_cluster, bucket, tmp_pat
     assert rows("s3://medclm/built") == rows(str(tmp_path / "built"))
 
 
+@pytest.mark.slow
 def test_storage_that_fails_now_and_then_changes_nothing(ray_cluster, s3, bucket):
     calm = shards.read_manifest("s3://medclm/built")["content_hash"]
     s3.fail_every, failed_before = 7, s3.failed
