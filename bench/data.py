@@ -97,9 +97,8 @@ def settings(folder: Path, out: Path, segmenter: str, **more):
 def with_medclm(config, count: int) -> dict[str, float]:
     """Images a second of the build: whole, and warm.
 
-    ``rate`` leaves out what had been read when :data:`WARM` of the images were done, in time and in images: an image
-    that was on its way then counts as not done by the warm part at all. ``out_rate`` counts what came out instead: the
-    right one where decoding works far ahead of a slow segmenter.
+    ``rate`` counts what comes out after :data:`WARM` of the images, some of which had been begun before. ``least_rate``
+    leaves out whatever had been read by then: far too low where decoding works ahead of a slow segmenter.
     """
     from medclm import session
     from medclm.data import pipeline
@@ -130,10 +129,10 @@ def with_medclm(config, count: int) -> dict[str, float]:
             pipeline.decode = decode
         seconds = time.perf_counter() - began
     (first, _), (last, _) = ticks[0], ticks[-1]
-    left = count - read[1]
+    left = count - warm[2]
     return {
         "rate": left / (last - warm[0]),
-        "out_rate": (count - warm[2]) / (last - warm[0]),
+        "least_rate": (count - read[1]) / (last - warm[0]),
         "cpu_ms": 1000 * cpu_s / left,
         "whole": count / seconds,
         "seconds": seconds,
@@ -204,7 +203,7 @@ def throughput(work: Path, arguments, images: int, segmenter: str) -> dict:
         found["ratio"] = median["medclm"]["rate"] / found["rate"]
     alone = median["segmenter alone"]
     alone["ratio"] = median["medclm"]["rate"] / (2 * alone["rate"])
-    apart = {"out_rate": 0.0, **median.get("medclm, stages apart", {})}["out_rate"] / alone["rate"]
+    apart = {"rate": 0.0, **median.get("medclm, stages apart", {})}["rate"] / alone["rate"]
     return {"images": images, "median": median, "rounds": rounds, "apart_to_one_segmenter": apart}
 
 
