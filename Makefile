@@ -33,7 +33,7 @@ unit-plain:                                ## the tests without Ray
 	$(BIN)/pytest --part plain
 
 unit-train:                                ## the tests that train with Ray
-	$(BIN)/pytest --part train --durations=5
+	$(BIN)/pytest tests/train --part train --durations=5
 
 unit-ray:                                  ## the others that start Ray
 	$(BIN)/pytest --part ray --durations=5
