@@ -4,7 +4,8 @@ What a rival's rate includes: reading, decoding, the network, linking, asking, v
 whole shards with their receipts, all of it by the functions that medclm runs, in batches as large, one thread a
 process. What it leaves out: planning, and the first shards of each process (imports, networks; ``datasets.map`` starts
 processes again for each map, which stays in its time). ``datasets.map`` also writes a table of one number a shard. What
-only medclm does: its actors keep freed memory (:mod:`medclm.data.settle`).
+only medclm does: its actors keep freed memory (:mod:`medclm.data.settle`). ``datasets`` comes twice: as a scheduler of
+the same process-long work, and as it is used, where finished rows are a dataset that a second map writes as shards.
 """
 
 from __future__ import annotations
@@ -36,13 +37,18 @@ class Worker:
     def __call__(self, rows: list[tuple[int, str, bool]]) -> int:
         import pyarrow as pa
 
-        from medclm.data.stages import decode, publish
+        from medclm.data.stages import publish
 
-        done = []
-        for part in chunks(rows, self.config.batch_size):
-            done.append(pa.table(self.annotate(self.segment(pa.table(decode(table_of(part), self.config.window))))))
+        done = [self.finish(part) for part in chunks(rows, self.config.batch_size)]
         publish(pa.concat_tables(done), self.config.out, self.config.shard_rows)
         return len(rows)
+
+    def finish(self, rows: list[tuple[int, str, bool]]):
+        import pyarrow as pa
+
+        from medclm.data.stages import decode
+
+        return pa.table(self.annotate(self.segment(pa.table(decode(table_of(rows), self.config.window)))))
 
 
 def table_of(rows: list[tuple[int, str, bool]]):
@@ -81,34 +87,77 @@ def with_pool(config, plan, processes: int) -> dict[str, float]:
 
 def with_datasets(config, plan, processes: int) -> dict[str, float]:
     """Images a second of a second ``datasets.map(num_proc=…)`` over the same rows; the first warms the machine up."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    columns = {"index": list(range(len(plan.rows))), "record": [r for r, _ in plan.rows]}
-    table = datasets.Dataset.from_dict({**columns, "complete": [c for _, c in plan.rows]})
-    mapper = Mapper(config, plan.catalogue)
-    options = {
-        "batched": True,
-        "num_proc": processes,
-        "remove_columns": table.column_names,
-        "load_from_cache_file": False,
-    }
+    table, options = _as_dataset(plan, processes)
+    mapper = WholeShards(config, plan.catalogue)
     table.select(range(2 * config.shard_rows)).map(mapper, batch_size=config.shard_rows, **options)
     began = time.perf_counter()
     table.map(mapper, batch_size=config.shard_rows, **options)
     return {"rate": len(plan.rows) / (time.perf_counter() - began)}
 
 
-class Mapper:
-    """Builds its worker in the process that it lands in. ``datasets`` cuts rows in two halves: shards stay whole."""
+def with_datasets_rows(config, plan, processes: int) -> dict[str, float]:
+    """The same where the first map makes a dataset of finished rows, and a second one writes shards of it."""
+    table, options = _as_dataset(plan, processes)
+
+    def run(rows) -> None:
+        done = rows.map(Rows(config, plan.catalogue), batch_size=config.batch_size, **options).with_format("arrow")
+        options_of_writing = {**options, "remove_columns": done.column_names}
+        done.map(Write(config), batch_size=config.shard_rows, **options_of_writing)
+
+    run(table.select(range(2 * config.shard_rows)))
+    began = time.perf_counter()
+    run(table)
+    return {"rate": len(plan.rows) / (time.perf_counter() - began)}
+
+
+def _as_dataset(plan, processes: int):
+    """The planned rows as a ``datasets.Dataset``, and the options of its map."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    columns = {"index": list(range(len(plan.rows))), "record": [r for r, _ in plan.rows]}
+    table = datasets.Dataset.from_dict({**columns, "complete": [c for _, c in plan.rows]})
+    options = {
+        "batched": True,
+        "num_proc": processes,
+        "remove_columns": table.column_names,
+        "load_from_cache_file": False,
+    }
+    return table, options
+
+
+class Rows:
+    """Finishes rows. Builds its worker in the process that it lands in."""
 
     def __init__(self, config, catalogue) -> None:
         self.config, self.catalogue = config, catalogue
 
-    def __call__(self, batch: dict) -> dict:
+    def __call__(self, batch: dict):
+        return self._worker().finish(list(zip(batch["index"], batch["record"], batch["complete"], strict=True)))
+
+    def _worker(self) -> Worker:
         if _worker is None:
             _start(self.config, self.catalogue)
-        return {"done": [_work(list(zip(batch["index"], batch["record"], batch["complete"], strict=True)))]}
+        return _worker
+
+
+class WholeShards(Rows):
+    """Finishes and writes a shard. ``datasets`` cuts rows in two halves: shards stay whole."""
+
+    def __call__(self, batch: dict) -> dict:
+        return {"done": [self._worker()(list(zip(batch["index"], batch["record"], batch["complete"], strict=True)))]}
+
+
+class Write:
+    """Writes a shard of finished rows."""
+
+    def __init__(self, config) -> None:
+        self.config = config
+
+    def __call__(self, rows) -> dict:
+        from medclm.data.stages import publish
+
+        return {"done": [len(publish(rows, self.config.out, self.config.shard_rows)["index"])]}
 
 
 def segmenter_alone(config, plan, images: int) -> dict[str, float]:
