@@ -158,7 +158,7 @@ def show(results: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from medclm.train.tuning.report import sentence
+    from medclm.train.tuning.words import sentence
 
     console = Console(width=80)
     table = Table("search", "steps", "of full", "best", "stopped", "s", "at once", title="Tuning on phantoms")

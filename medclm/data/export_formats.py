@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from medclm.data.export import Picture, fields, pictures, prompt, solution
+from medclm.data.export_entry import Picture, fields, pictures, prompt, solution
 from medclm.data.records import Question, Record
 
 SHARD_QUESTIONS = 1000

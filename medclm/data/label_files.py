@@ -11,7 +11,8 @@ import numpy as np
 from medclm import storage
 from medclm.data import nrrd_file
 from medclm.data.grid import Grid
-from medclm.data.volume_files import damaged, inflated, read_volume
+from medclm.data.volume_bytes import inflated
+from medclm.data.volume_files import damaged, read_volume
 from medclm.data.volumes import Volume
 from medclm.errors import MedclmError
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from medclm.data.grid import Grid, grid_of
 from medclm.data.picture import not_an_image
-from medclm.data.volume_files import sibling, three_axes
+from medclm.data.volume_bytes import sibling, three_axes
 
 _TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",

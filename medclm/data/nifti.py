@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medclm.data.grid import Grid, grid_of
-from medclm.data.volume_files import inflated, three_axes
+from medclm.data.volume_bytes import inflated, three_axes
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """NIfTI's coordinates run to the right, the front and the head."""

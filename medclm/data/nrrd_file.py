@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medclm.data.grid import Grid, grid_of
-from medclm.data.volume_files import sibling, three_axes
+from medclm.data.volume_bytes import sibling, three_axes
 
 _SPACES = {
     "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),

@@ -14,7 +14,8 @@ import torch
 from medclm.serve.decoding import Row, choose
 
 if TYPE_CHECKING:
-    from medclm.serve.predictor import Predictor, Prepared
+    from medclm.serve.predictor import Predictor
+    from medclm.serve.requests import Prepared
     from medclm.serve.rowcache import RowCache
 
 

@@ -11,7 +11,7 @@ from medclm.serve.lru import ByteCache
 if TYPE_CHECKING:
     import torch
 
-    from medclm.serve.predictor import Picture
+    from medclm.serve.requests import Picture
 
 KEPT = ("pooler_output", "deepstack_features")
 """The fields of the encoder's output that the language model takes (the second one: Qwen3-VL)."""

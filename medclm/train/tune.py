@@ -14,7 +14,8 @@ from typing import Any
 from medclm import session, storage
 from medclm.config import TrainConfig, TuneConfig
 from medclm.errors import MedclmError, UsageError
-from medclm.train.tuning.result import TuneResult, finished, publish
+from medclm.train.tuning.publish import publish
+from medclm.train.tuning.result import TuneResult, finished
 from medclm.train.tuning.run import Job, Tell
 from medclm.train.tuning.space import Space
 from medclm.train.tuning.trials import choose

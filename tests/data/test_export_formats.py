@@ -11,7 +11,8 @@ import zipfile
 import pytest
 
 from medclm.data import shards
-from medclm.data.export import export, fields
+from medclm.data.export import export
+from medclm.data.export_entry import fields
 from medclm.data.records import Record
 from medclm.errors import MedclmError
 from tests.data.export_rows import make

@@ -1,39 +1,15 @@
-"""What every rewording engine does, which ones there are, and the cache around any of them."""
+"""The rewording engines there are, and the cache around any of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from typing import Any, Protocol
 
 from medclm import storage
 from medclm.data.rewrite.config import RewordConfig
 from medclm.data.rewrite.prompt import Messages
+from medclm.data.rewrite.protocol import Done, Engine
 from medclm.errors import UsageError
-
-Done = Callable[[int, str], None]
-"""Called with (index of the prompt, answer) as soon as an answer is there, so that none is lost when a job dies."""
-
-
-class Engine(Protocol):
-    """A model that answers chats.
-
-    Attributes:
-        name: engine and model, e.g. ``openai:gpt-4o-mini``; what ``Question.generator`` says.
-        parameters: everything beside the prompt that an answer depends on.
-    """
-
-    name: str
-    parameters: dict[str, Any]
-
-    def complete(self, prompts: list[Messages], done: Done) -> list[str | None]:
-        """One answer a prompt, in order; None where the engine failed for that prompt.
-
-        Raises:
-            MedclmError: nothing can be answered (no such model, wrong key, endpoint not reachable).
-        """
-        ...
 
 
 class Cached:
@@ -66,7 +42,7 @@ class Cached:
             fs.rm_file(path)
 
     def complete(self, prompts: list[Messages], done: Done) -> list[str | None]:
-        """See :class:`Engine`. Equal prompts of one call are asked once."""
+        """See :class:`medclm.data.rewrite.protocol.Engine`. Equal prompts of one call are asked once."""
         keys = [self.key(messages) for messages in prompts]
         found = {key: self._read(self.path(key)) for key in dict.fromkeys(keys)}
         first = {key: n for n, key in reversed(list(enumerate(keys)))}

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from medclm.data.rewrite.engine import Done
 from medclm.data.rewrite.prompt import Messages
+from medclm.data.rewrite.protocol import Done
 from medclm.errors import MedclmError, UsageError
 
 
@@ -64,7 +64,7 @@ class OpenAIEngine:
         self.tokens_in = self.tokens_out = self.failed = 0
 
     def complete(self, prompts: list[Messages], done: Done) -> list[str | None]:
-        """See :class:`medclm.data.rewrite.engine.Engine`. None: every try of that prompt failed."""
+        """See :class:`medclm.data.rewrite.protocol.Engine`. None: every try of that prompt failed."""
         return asyncio.run(self._complete(prompts, done))
 
     async def _complete(self, prompts: list[Messages], done: Done) -> list[str | None]:

@@ -16,7 +16,7 @@ from medclm.data.records import Question, Record
 from medclm.data.rewrite.compare import same_facts
 from medclm.data.rewrite.config import RewordConfig
 from medclm.data.rewrite.cost import check_cost, estimate
-from medclm.data.rewrite.engine import Cached, Engine, make_engine
+from medclm.data.rewrite.engine import Cached, make_engine
 from medclm.data.rewrite.prompt import (
     Bundle,
     Messages,
@@ -27,6 +27,7 @@ from medclm.data.rewrite.prompt import (
     read_answer,
     read_plain,
 )
+from medclm.data.rewrite.protocol import Engine
 
 
 @dataclass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from medclm.data.rewrite.engine import Done
 from medclm.data.rewrite.prompt import Messages
+from medclm.data.rewrite.protocol import Done
 from medclm.errors import UsageError
 
 
@@ -59,7 +59,7 @@ class TransformersEngine:
         self.batch_size = batch_size
 
     def complete(self, prompts: list[Messages], done: Done) -> list[str | None]:
-        """See :class:`medclm.data.rewrite.engine.Engine`. A prompt that leaves no room to answer gives None."""
+        """See :class:`medclm.data.rewrite.protocol.Engine`. A prompt that leaves no room to answer gives None."""
         answers: list[str | None] = [None] * len(prompts)
         texts = [self.prompt_text(messages) for messages in prompts]
         lengths = [len(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-from medclm.data.rewrite.engine import Done
 from medclm.data.rewrite.prompt import Messages
+from medclm.data.rewrite.protocol import Done
 from medclm.errors import UsageError
 
 
@@ -36,7 +36,7 @@ class VllmEngine:
         self.model, self.batch_size, self.replicas = model, batch_size, replicas
 
     def complete(self, prompts: list[Messages], done: Done) -> list[str | None]:
-        """See :class:`medclm.data.rewrite.engine.Engine`. None: vLLM reported an error for that prompt."""
+        """See :class:`medclm.data.rewrite.protocol.Engine`. None: vLLM reported an error for that prompt."""
         import ray
 
         if not prompts:

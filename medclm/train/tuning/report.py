@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medclm import storage
 from medclm.config import TuneConfig
 from medclm.train.tuning.charts import Axis, curves, list_axis, number_axis, parallel
 from medclm.train.tuning.importance import importance
+from medclm.train.tuning.result import TuneResult
 from medclm.train.tuning.space import Space
 from medclm.train.tuning.trials import Trial
-
-if TYPE_CHECKING:
-    from medclm.train.tuning.result import TuneResult
+from medclm.train.tuning.words import sentence, show
 
 SEARCHES = {"random": "random", "grid": "grid", "optuna": "TPE (Optuna)", "pbt": "population-based training"}
 
@@ -52,25 +51,6 @@ def kind_of(trial: Trial, best: Trial, start: dict[str, Any] | None) -> str:
     if trial.name == best.name:
         return "best"
     return "untuned" if trial.values == start else "stopped" if trial.status == "running" else trial.status
-
-
-def sentence(comparison: dict[str, Any] | None) -> str:
-    """What the comparison says, in words. An interval that holds 0 is no gain."""
-    if comparison is None:
-        return "What was found was not compared with the untuned values: no seeds were given for it."
-    if comparison["same"]:
-        return "The untuned values were the best of the search: there is nothing to gain over them here."
-    gain = comparison["difference"]
-    points = f"{100 * gain['value']:+.1f} points (95 % {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
-    if not comparison["clear"]:
-        return f"What was found does not beat the untuned values: {points}, an interval that holds 0."
-    word = "beats" if gain["value"] > 0 else "is worse than"
-    return f"What was found {word} the untuned values by {points}."
-
-
-def show(value: Any) -> str:
-    """A parameter's value: numbers with four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _axes(space: Space, result: TuneResult) -> list[Axis]:

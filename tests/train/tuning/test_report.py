@@ -5,28 +5,11 @@ from __future__ import annotations
 import pytest
 
 from medclm.config import Choice, TrainConfig, TuneConfig
-from medclm.train.tuning.report import kind_of, sentence, write_report
+from medclm.train.tuning.report import kind_of, write_report
 from medclm.train.tuning.result import TuneResult
 from medclm.train.tuning.trials import Trial
-
-
-def interval(value: float, low: float, high: float) -> dict:
-    return {"value": value, "low": low, "high": high, "n": 300, "clusters": 60}
-
-
-def comparison(difference: dict, clear: bool) -> dict:
-    both = {"untuned": interval(0.5, 0.4, 0.6), "found": interval(0.6, 0.5, 0.7), "by_seed": [[0.5, 0.6]]}
-    return both | {"same": False, "difference": difference, "p_value": 0.25, "clear": clear, "seeds": [1]}
-
-
-def test_the_sentence_says_what_the_interval_says():
-    better = comparison(interval(0.1, 0.02, 0.18), True)
-    assert sentence(better) == "What was found beats the untuned values by +10.0 points (95 % +2.0 to +18.0)."
-    unclear = sentence(comparison(interval(0.03, -0.02, 0.08), False))
-    assert unclear.startswith("What was found does not beat the untuned values: +3.0 points (95 % -2.0 to +8.0)")
-    assert "is worse than" in sentence(comparison(interval(-0.1, -0.2, -0.05), True))
-    assert "nothing to gain" in sentence({"same": True, "seeds": [1]})
-    assert "was not compared" in sentence(None)
+from medclm.train.tuning.words import sentence
+from tests.train.tuning.comparisons import comparison, interval
 
 
 def trials() -> tuple[Trial, ...]:
