@@ -12,7 +12,7 @@ Run again after an interruption, it goes on: a run that is finished is not repea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ Runs = dict[str, dict[int, list[tuple[str, str, float]]]]
 
 
 def ablate(out: str | Path, config: AblationConfig, progress: Report | None = None) -> dict[str, Any]:
-    """Runs the arms and writes the table; returns what ``ablation.json`` holds.
+    """Runs the arms and writes the table, anew with each arm that is done; returns what ``ablation.json`` holds.
+
+    Run again, it goes on where it was stopped.
 
     Args:
         progress: called with (runs done, runs).
@@ -42,10 +44,12 @@ def ablate(out: str | Path, config: AblationConfig, progress: Report | None = No
     check(config)
     with ray_session():
         make_data(folder, config)
-        runs = run_all(folder, config, progress)
-    document = table(runs, config)
-    storage.publish_json(folder / "ablation.json", document)
-    write_report(folder, document)
+        for runs in run_all(folder, config, progress):
+            whole = {name: found for name, found in runs.items() if len(found) == len(config.seeds)}
+            if config.reference in whole:
+                document = table(whole, config)
+                storage.publish_json(folder / "ablation.json", document)
+                write_report(folder, document)
     return document
 
 
@@ -110,8 +114,12 @@ def _drawn(record: Any) -> Any:
     return record.model_copy(update={"image": record.image.model_copy(update={"bytes": buffer.getvalue()})})
 
 
-def run_all(folder: Path, config: AblationConfig, progress: Report | None) -> Runs:
-    """Trains and asks every arm with every seed, ``concurrent`` at a time; each question's score by arm and seed."""
+def run_all(folder: Path, config: AblationConfig, progress: Report | None) -> Iterator[Runs]:
+    """Trains and asks every arm with every seed, ``concurrent`` at a time.
+
+    Yields:
+        each question's score by arm and seed, whenever an arm has been run with all seeds.
+    """
     import ray
 
     work = [(name, seed) for name, arm in config.arms.items() if not arm.model_of for seed in config.seeds]
@@ -131,7 +139,8 @@ def run_all(folder: Path, config: AblationConfig, progress: Report | None) -> Ru
         done += 1
         if progress:
             progress(done, len(work))
-    return runs
+        if len(runs[name]) == len(config.seeds):
+            yield runs
 
 
 def _ready(item: tuple[str, int], config: AblationConfig, runs: Runs) -> bool:

@@ -281,7 +281,7 @@ TRAINING = [path for path in sorted((CLUSTER / "configs").glob("*.yaml")) if "mo
 
 
 def test_the_ablation_config_loads():
-    assert config.load(config.AblationConfig, CLUSTER / "configs" / "ablation.yaml").train.steps == 400
+    assert config.load(config.AblationConfig, CLUSTER / "configs" / "ablation.yaml").train.steps == 300
 
 
 def dotted(document: dict, prefix: str = "") -> list[str]:

@@ -70,3 +70,37 @@ def test_the_oracle_sees_the_boxes_that_the_others_do_not(squares, tmp_path):
         assert changed.any()
         x1, y1, x2, y2 = (int(v) for v in one.findings[0].box_xyxy)
         assert not changed[y1:y2, x1:x2].any()
+
+
+@pytest.mark.slow
+def test_arms_are_trained_and_asked_and_a_table_comes_with_each(ray_cluster, tmp_path):
+    tiny = {"text_layers": 2, "vision_layers": 1, "image_size": 48, "vision": "random"}
+    settings = AblationConfig.model_validate(
+        {
+            "train": {"model": {"base": "tiny", "tiny": tiny}, "steps": 2, "batch_size": 2, "evaluate_limit": 2},
+            "data": {"count": 12, "size": 64},
+            "test": {"count": 6, "size": 64, "seed": 7},
+            "question_types": ["side", "what"],
+            "eval_questions": 5,
+            "seeds": [0],
+            "arms": {
+                "curriculum": {},
+                "hard-only": {"train": {"schedule.name": "hard-only"}, "mode": "answer", "flat": True},
+                "answers": {"model_of": "curriculum", "mode": "answer"},
+            },
+        }
+    )
+    tables = []
+
+    def look(done: int, total: int) -> None:
+        tables.append((done, total, (tmp_path / "ablation.json").is_file()))
+
+    document = ablation.ablate(tmp_path, settings, look)
+    assert tables == [(1, 3, False), (2, 3, True), (3, 3, True)]
+    assert [(row["name"], row["accuracy"]["n"]) for row in document["arms"]] == [
+        ("curriculum", 5), ("hard-only", 5), ("answers", 5),
+    ]  # fmt: skip
+    assert (tmp_path / "report.md").read_text().count("\n") == 5
+    before = (tmp_path / "runs" / "curriculum-0" / "answers.json").stat().st_mtime_ns
+    assert ablation.ablate(tmp_path, settings) == document
+    assert (tmp_path / "runs" / "curriculum-0" / "answers.json").stat().st_mtime_ns == before
