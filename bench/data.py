@@ -27,8 +27,6 @@ from data_rivals import export_unet, segmenter_alone, with_datasets, with_datase
 ALONE = 128
 """Images that the segmenter alone is timed on."""
 SHARD_ROWS = 40
-LARGE_SHARD_ROWS = 16
-"""The same where a network is large and images are few: there must be a dozen shards an actor (decision 0006)."""
 WARM = 0.25
 """Share of the images after which a build is warm: Ray still starts actors of its own when the first rows are done."""
 
@@ -45,18 +43,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--out", type=Path, default=Path("bench-data.json"))
     arguments = parser.parse_args()
-    for name, rows in {"images": SHARD_ROWS, "large": LARGE_SHARD_ROWS}.items():  # whole shards for two processes
-        setattr(arguments, name, -(-getattr(arguments, name) // (2 * rows)) * 2 * rows)
+    for name in ("images", "large"):  # each of a rival's two processes gets whole shards
+        setattr(arguments, name, -(-getattr(arguments, name) // (2 * SHARD_ROWS)) * 2 * SHARD_ROWS)
     work = Path(tempfile.mkdtemp(prefix="medclm-bench-"))
     results: dict = {"machine": {"cpus": os.cpu_count(), "size": arguments.size}, "throughput": {}}
     try:
         if arguments.images:
-            small = throughput(work, arguments, arguments.images, "unet:phantom", SHARD_ROWS)
-            results["throughput"]["unet:phantom"] = small
+            results["throughput"]["unet:phantom"] = throughput(work, arguments, arguments.images, "unet:phantom")
         if arguments.large:
             large = export_unet(work, arguments.size)
-            found = throughput(work, arguments, arguments.large, large, LARGE_SHARD_ROWS)
-            results["throughput"]["U-Net, 6.5 M"] = found
+            results["throughput"]["U-Net, 6.5 M"] = throughput(work, arguments, arguments.large, large)
         results["driver"] = driver_cost(arguments.rows)
         if arguments.memory:
             results["memory"] = memory(work, arguments)
@@ -180,7 +176,7 @@ def _counted(counter):
     return decode
 
 
-def throughput(work: Path, arguments, images: int, segmenter: str, shard_rows: int) -> dict:
+def throughput(work: Path, arguments, images: int, segmenter: str) -> dict:
     """Every rival in turn, `rounds` times; medians, and medclm's ratio to each."""
     from medclm.data.plan import make_plan
 
@@ -190,20 +186,19 @@ def throughput(work: Path, arguments, images: int, segmenter: str, shard_rows: i
         del layouts["medclm, stages apart"]
     rounds: dict[str, list[dict[str, float]]] = {}
     for n in range(arguments.rounds):
-        config = settings(folder, work / f"plan-{n}", segmenter, shard_rows=shard_rows)
+        config = settings(folder, work / f"plan-{n}", segmenter)
         plan = make_plan(config)
         rounds.setdefault("segmenter alone", []).append(segmenter_alone(config, plan, min(ALONE, images)))
         for name, layout in layouts.items():
-            out = work / f"{name}-{images}-{n}"
-            config = settings(folder, out, segmenter, shard_rows=shard_rows, **layout)
+            config = settings(folder, work / f"{name}-{images}-{n}", segmenter, **layout)
             rounds.setdefault(name, []).append(with_medclm(config, images))
         rivals = {
             "multiprocessing.Pool(2)": with_pool,
-            "datasets.map(num_proc=2), one number a shard": with_datasets,
-            "datasets.map(num_proc=2), its rows, then shards": with_datasets_rows,
+            "datasets.map(num_proc=2)": with_datasets,
+            "the same, rows first, then shards": with_datasets_rows,
         }
         for name, rival in rivals.items():
-            own = settings(folder, work / f"{name}-{images}-{n}", segmenter, shard_rows=shard_rows)
+            own = settings(folder, work / f"{name}-{images}-{n}", segmenter)
             rounds.setdefault(name, []).append(rival(own, plan, 2))
     shutil.rmtree(folder)
     median = {

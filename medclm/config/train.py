@@ -52,9 +52,6 @@ class LossConfig(Config):
 
     answer: float = Field(0.8, ge=0)
     reasoning: float = Field(0.2, ge=0)
-    boxes: float = Field(1.0, ge=0)
-    """How much a token of a box counts in the reasoning's mean, beside 1 for a token of its words: which pixel an edge
-    lies on cannot be learnt, and drowns what the words teach where a model is small and its training short."""
     localization: float = Field(1.0, ge=0)
     """lambda of L_loc; 0 turns it off."""
     localization_form: Literal["mass", "kl"] = "mass"

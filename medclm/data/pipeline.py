@@ -4,11 +4,10 @@
 
     plan ─> decode (tasks) ─> Segment (actors, GPU) ─> Annotate (actors) ─> shard_rows rows a block ─> publish (tasks)
     plan ─> Together (actors: decode, Segment, Annotate) ─────> shard_rows rows a block ─> publish (tasks)
-    plan ─> WholeShards (actors: Together, publish)
 
-Which of them, :func:`_is_together` and :func:`_takes_whole_shards` say (decision 0006). Every planned image ends as
-exactly one row: good, or set aside with a reason. Order is kept, so a shard's content is a function of its index alone;
-shards that have a receipt are skipped when a build is run again.
+Which of the two, :func:`_is_together` says (decision 0006). Every planned image ends as exactly one row: good, or set
+aside with a reason. Order is kept, so a shard's content is a function of its index alone; shards that have a receipt
+are skipped when a build is run again.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from medclm.data.rejects import Reject
 from medclm.data.rewrite.config import RewordConfig
 from medclm.data.rewrite.stage import Reword
 from medclm.data.segmenters import check_segmenter
-from medclm.data.stages import Segment, Together, WholeShards, decode, publish
+from medclm.data.stages import Segment, Together, decode, publish
 from medclm.errors import MedclmError, UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +45,6 @@ BLOCK_BATCHES = 2
 """Batches that a task takes at least."""
 MOST_BLOCKS = 2000
 """Blocks that the driver hands to Ray, about: each costs it a millisecond."""
-SHARDS_AN_ACTOR = 12
-"""Shards an actor from which it makes whole ones: the first rows are out before a tenth of the images is read."""
 
 
 def build(
@@ -158,8 +155,6 @@ def _stages(config: BuildConfig, table: pa.Table, annotating: dict[str, Any]) ->
     resources = ray.cluster_resources()
     gpus = config.num_gpus if config.num_gpus is not None else float(session.has_gpus())
     _check_room(resources, config, gpus)
-    if _takes_whole_shards(config, gpus, len(table)):
-        return _whole_shards(config, table, annotating)
     block = config.batch_size * max(BLOCK_BATCHES, len(table) // (MOST_BLOCKS * config.batch_size))
     batches: dict[str, Any] = {"batch_size": config.batch_size, "batch_format": "pyarrow"}
     rows: Dataset = ray.data.from_arrow([table.slice(at, block) for at in range(0, len(table), block)])
@@ -167,7 +162,7 @@ def _stages(config: BuildConfig, table: pa.Table, annotating: dict[str, Any]) ->
         rows = rows.map_batches(
             Together,
             fn_constructor_kwargs={"stages": _makers(config, annotating)},
-            compute=ray.data.ActorPoolStrategy(size=_actors(config)),
+            compute=ray.data.ActorPoolStrategy(size=config.segmenter_actors + config.annotator_actors),
             **batches,
         )
     else:
@@ -185,21 +180,6 @@ def _stages(config: BuildConfig, table: pa.Table, annotating: dict[str, Any]) ->
     rows = rows.map_batches(write, batch_size=config.shard_rows, batch_format="pyarrow")
     # Fused into `write` (decision 0005): its batches are then exactly one shard's rows.
     return rows.repartition(target_num_rows_per_block=config.shard_rows, strict=True)
-
-
-def _whole_shards(config: BuildConfig, table: pa.Table, annotating: dict[str, Any]) -> Dataset:
-    """Every shard made and written by one actor."""
-    import ray
-
-    rows = config.shard_rows
-    block = rows * max(1, len(table) // (MOST_BLOCKS * rows))
-    return ray.data.from_arrow([table.slice(at, block) for at in range(0, len(table), block)]).map_batches(
-        WholeShards,
-        fn_constructor_args=(_makers(config, annotating), config.batch_size, config.out, rows),
-        compute=ray.data.ActorPoolStrategy(size=_actors(config)),
-        batch_size=rows,
-        batch_format="pyarrow",
-    )
 
 
 def _apart(
@@ -237,17 +217,6 @@ def _makers(config: BuildConfig, annotating: dict[str, Any]) -> tuple[partial, p
 def _is_together(config: BuildConfig, gpus: float) -> bool:
     """Whether one actor does all of a row: unless the segmenters have GPUs, which others should keep busy."""
     return config.layout == "together" or (config.layout == "auto" and not gpus)
-
-
-def _takes_whole_shards(config: BuildConfig, gpus: float, rows: int) -> bool:
-    """Whether an actor also writes what it finished: where rewording is no stage in between, and shards are many."""
-    enough = rows >= SHARDS_AN_ACTOR * _actors(config) * config.shard_rows
-    return enough and _is_together(config, gpus) and config.reword.engine == "none"
-
-
-def _actors(config: BuildConfig) -> int:
-    """Actors that do all of a row."""
-    return config.segmenter_actors + config.annotator_actors
 
 
 def plan_table(plan: Plan, rows: list[int]) -> pa.Table:

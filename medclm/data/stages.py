@@ -123,19 +123,6 @@ class Together:
         return table
 
 
-class WholeShards:
-    """Actor: from planned rows to a written shard in one process, so that no row travels. A batch is one shard."""
-
-    def __init__(self, stages: Sequence[Callable[[], Stage]], batch_size: int, out: str, shard_rows: int) -> None:
-        """``stages``: makes what finishes rows, ``batch_size`` of them at once. ``out``, ``shard_rows``: as publish."""
-        self.together, self.batch_size = Together(stages), batch_size
-        self.out, self.shard_rows = out, shard_rows
-
-    def __call__(self, table: pa.Table) -> Batch:
-        parts = [self.together(table.slice(at, self.batch_size)) for at in range(0, len(table), self.batch_size)]
-        return publish(pa.concat_tables(parts), self.out, self.shard_rows)
-
-
 def _reason(error: Exception) -> RejectReason:
     """Why a segmenter failed; what is neither its own word nor a lack of memory is a fault of the program.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medclm.train.encode import FORCED, IN_ANSWER, IN_BOX, NONE, Encoder, Mode, Seen
+from medclm.train.encode import FORCED, IN_ANSWER, NONE, Encoder, Mode, Seen
 from medclm.train.localize import Heads, Target, patch_weights
 from medclm.train.views import Example
 
@@ -28,7 +28,7 @@ class Batch:
         inputs: what the model takes: input_ids (B, L) int64 and the image tensors.
         attention_mask: (B, L) int64, 0 at padding. A causal model does not need it: padding is on the right.
         keep: (B, L) bool, positions whose logits predict a target token.
-        targets: (T,) int64. is_answer: (T,) bool, False for reasoning. is_box: (T,) bool, boxes in the reasoning.
+        targets: (T,) int64. is_answer: (T,) bool, False for reasoning.
         owner: (T,) int64, the example of each target token.
         localize: the attention target, or None where no example has a box.
         examples: what the batch was made of.
@@ -39,13 +39,12 @@ class Batch:
     keep: torch.Tensor
     targets: torch.Tensor
     is_answer: torch.Tensor
-    is_box: torch.Tensor
     owner: torch.Tensor
     localize: Target | None
     examples: list[Example]
 
     def to(self, device: Any) -> Batch:
-        for name in ("attention_mask", "keep", "targets", "is_answer", "is_box", "owner"):
+        for name in ("attention_mask", "keep", "targets", "is_answer", "owner"):
             setattr(self, name, getattr(self, name).to(device))
         self.inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
         if self.localize is not None:
@@ -77,7 +76,6 @@ def collate(encoder: Encoder, examples: list[Example], layers: tuple[int, ...] =
         keep=keep,
         targets=ids[:, 1:][chosen],
         is_answer=roles[:, 1:][chosen] == IN_ANSWER,
-        is_box=roles[:, 1:][chosen] == IN_BOX,
         owner=chosen.nonzero()[:, 0],
         localize=_localize(encoder, examples, seen, ids, keep, [text[2] for text in texts], (layers, heads, form))
         if layers

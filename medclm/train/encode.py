@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 Mode = Literal["reason", "answer"]
 FORCED: dict[str, str] = {"reason": REASONING, "answer": ANSWER}
 """What the assistant's turn starts with at inference."""
-NONE, IN_REASONING, IN_ANSWER, IN_BOX = 0, 1, 2, 3
-"""The role of a token: prompt or padding, learnt as reasoning, learnt as answer, learnt as a box of the reasoning."""
+NONE, IN_REASONING, IN_ANSWER = 0, 1, 2
+"""The role of a token: prompt or padding, learnt as reasoning, learnt as answer."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class Encoder:
     def text(self, example: Example) -> tuple[list[int], list[int], list[int]]:
         """(token ids, role of each, line of each).
 
-        Roles: 0 prompt, 1 reasoning, 2 answer with the end of the turn, 3 a box of the reasoning. Lines count from 0
-        through the target's reasoning; the answer has the number after the last, the prompt 0.
+        Roles: 0 prompt, 1 reasoning, 2 answer with the end of the turn. Lines count from 0 through the target's
+        reasoning; the answer has the number after the last, the prompt 0.
         """
         texts = [self.image_text((shown.image.height, shown.image.width)) for shown in example.images]
         key = (example.question, example.target, *texts)
@@ -160,13 +160,11 @@ class Encoder:
         tokens = self.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
         reasoning = [len(head) + place for place in example.reasoning_span]
         answer = (len(head) + example.answer_span[0], len(text))
-        boxes = [(len(head) + start, len(head) + end) for start, end in example.box_spans]
         ends = [n for n in range(*reasoning) if text[n] == "\n"]
         roles, lines = [], []
         for start, end in tokens["offset_mapping"]:
             middle = (start + end) / 2
             inside = IN_REASONING if reasoning[0] <= middle < reasoning[1] else NONE
-            inside = IN_BOX if any(first <= middle < last for first, last in boxes) else inside
             roles.append(IN_ANSWER if answer[0] <= middle < answer[1] else inside)
             lines.append(bisect.bisect_left(ends, int(middle)))
         return tokens["input_ids"], roles, lines

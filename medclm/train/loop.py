@@ -76,9 +76,9 @@ def update(run: Run, batches: list[Batch], step: int, meter: Meter) -> bool:
     from medclm.train.parallel import all_sum, clip_gradients, sync_ranks
 
     config = run.config
-    parts = losses.Weights(config.loss.answer, config.loss.reasoning, config.loss.localization, config.loss.boxes)
+    parts = losses.Weights(config.loss.answer, config.loss.reasoning, config.loss.localization)
     asked = torch.tensor([float(run.rank == 0 and stop_asked(run))], dtype=torch.float64)
-    total = all_sum(torch.cat([losses.counts(batches, parts.boxes), asked]))
+    total = all_sum(torch.cat([losses.counts(batches), asked]))
     passes = []
     for number, batch in enumerate(batches):
         batch = batch.to(run.device)

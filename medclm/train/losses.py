@@ -17,31 +17,22 @@ PARTS = ("answer", "reasoning", "localization")
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of the loss. ``answer`` and ``reasoning`` hold where there is reasoning; an answer alone weighs 1.
-
-    ``boxes``: how much a token of a box counts in the reasoning's mean, beside 1 for a token of its words.
-    """
+    """Weights of the loss. ``answer`` and ``reasoning`` hold where there is reasoning; an answer alone weighs 1."""
 
     answer: float = 0.8
     reasoning: float = 0.2
     localization: float = 1.0
-    boxes: float = 1.0
 
 
-def counts(batches: list[Batch], boxes: float = 1.0) -> torch.Tensor:
-    """(3,) float64: answer tokens, reasoning tokens and supervised attention rows of these batches.
-
-    ``boxes``: what a token of a box counts, as in :class:`Weights`.
-    """
+def counts(batches: list[Batch]) -> torch.Tensor:
+    """(3,) float64: answer tokens, reasoning tokens and supervised attention rows of these batches."""
     import torch
 
     total = torch.zeros(3, dtype=torch.float64)
     for batch in batches:
         answers = int(batch.is_answer.sum())
         rows = int(batch.localize.row_mask.sum()) if batch.localize is not None else 0
-        in_boxes = int(batch.is_box.sum())
-        reasoning = len(batch.is_answer) - answers - in_boxes + boxes * in_boxes
-        total += torch.tensor([answers, reasoning, rows], dtype=torch.float64)
+        total += torch.tensor([answers, len(batch.is_answer) - answers, rows], dtype=torch.float64)
     return total
 
 
@@ -50,7 +41,7 @@ def loss_of(model: Any, batch: Batch, total: torch.Tensor, weights: Weights) -> 
 
     Args:
         model: called once; logits are made at the target rows only.
-        total: (3,) from :func:`counts` of the global batch (all ranks, all accumulation steps), by the same ``boxes``.
+        total: (3,) from :func:`counts` of the global batch (all ranks, all accumulation steps).
 
     Returns:
         The share: shares of all batches add up to ``sum_parts weight * mean over the global batch``. And a dict:
@@ -65,8 +56,7 @@ def loss_of(model: Any, batch: Batch, total: torch.Tensor, weights: Weights) -> 
     explained[batch.owner[~batch.is_answer]] = True
     answer_weight = torch.where(explained[batch.owner], weights.answer, 1.0)
     share = (ce * answer_weight * batch.is_answer).sum() / max(1.0, float(total[0]))
-    reasoning = ce * ~batch.is_answer * torch.where(batch.is_box, weights.boxes, 1.0)
-    share = share + weights.reasoning * reasoning.sum() / max(1.0, float(total[1]))
+    share = share + weights.reasoning * (ce * ~batch.is_answer).sum() / max(1.0, float(total[1]))
     seen: dict[str, Any] = {"ce": ce.detach(), "localization": 0.0, "mass": 0.0}
     if batch.localize is not None:
         loc, mass = localize.total(batch.localize)

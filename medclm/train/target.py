@@ -11,7 +11,7 @@ Reasoning has one line a step, with its box where it has one, and ends with the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from medclm.data.records import Question, Step
 
@@ -31,40 +31,27 @@ class Parsed:
     ok: bool
 
 
-class TargetText(NamedTuple):
-    """A target text and character ranges [start, end) of it.
+def target_text(
+    steps: list[Step], answer: str, size_hw: tuple[int, int], family: Family
+) -> tuple[str, tuple[int, int], tuple[int, int]]:
+    """The target text and the character spans of its reasoning and its answer.
 
-    Attributes:
-        text: the assistant's turn.
-        reasoning: what is learnt of the reasoning, (0, 0) where there is none.
-        answer: the answer, the space before it included.
-        boxes: the boxes that stand in the reasoning, in order.
+    ``Reasoning:`` and, in a text without reasoning, ``Answer:`` are given at inference and belong to no span.
     """
-
-    text: str
-    reasoning: tuple[int, int]
-    answer: tuple[int, int]
-    boxes: tuple[tuple[int, int], ...]
-
-
-def target_text(steps: list[Step], answer: str, size_hw: tuple[int, int], family: Family) -> TargetText:
-    """The target text of these steps and this answer.
-
-    ``Reasoning:`` and, in a text without reasoning, ``Answer:`` are given at inference and belong to no range.
-    """
-    text, reasoning, boxes = REASONING if steps else ANSWER, (0, 0), []
-    for step in steps:
-        text += f"{step.step}: {' '.join(step.text.split())}"
-        if step.box_xyxy is not None:
-            box = family.box_to_text(step.box_xyxy, size_hw)
-            boxes.append((len(text) + 1, len(text) + 1 + len(box)))
-            text += f" {box}"
-        text += "\n"
+    text, reasoning = "", (0, 0)
     if steps:
-        text += ANSWER
+        lines = [_line(step, size_hw, family) for step in steps]
+        text = REASONING + "\n".join(lines) + "\n" + ANSWER
         reasoning = (len(REASONING), len(text))
+    else:
+        text = ANSWER
     full = f"{text} {' '.join(answer.split())}"
-    return TargetText(full, reasoning, (len(text), len(full)), tuple(boxes))
+    return full, reasoning, (len(text), len(full))
+
+
+def _line(step: Step, size_hw: tuple[int, int], family: Family) -> str:
+    text = f"{step.step}: {' '.join(step.text.split())}"
+    return text if step.box_xyxy is None else f"{text} {family.box_to_text(step.box_xyxy, size_hw)}"
 
 
 def training_text(question: Question) -> str:

@@ -61,7 +61,6 @@ class Example:
         question: the user's turn.
         target: the assistant's turn.
         reasoning_span, answer_span: character ranges of ``target`` [start, end); the reasoning's is empty in Hard.
-        box_spans: the same of each box in the reasoning.
         loc_boxes: where attention should go, pixels of the picture; empty where nothing is known.
         loc_lines: the same for each line of the reasoning that has a region of its own; empty for the others, which
             look at ``loc_boxes``.
@@ -85,7 +84,6 @@ class Example:
     answer: str
     earlier: tuple[Shown, ...] = ()
     loc_lines: tuple[tuple[BoxXyxy, ...], ...] = ()
-    box_spans: tuple[tuple[int, int], ...] = ()
 
     @property
     def images(self) -> tuple[Shown, ...]:
@@ -126,7 +124,7 @@ def make_view(
     stage = stage if kept else "hard"
     lesions, evidence = evidence_boxes(record, question)
     size_hw = (record.image.height, record.image.width)
-    target = target_text([] if stage == "hard" else kept, question.answer, size_hw, family)
+    target, reasoning_span, answer_span = target_text([] if stage == "hard" else kept, question.answer, size_hw, family)
     look = localize if stage != "hard" else None
     where = f"{record.image_id}/{question.id}"
     earlier = _earlier(record, question, stage == "easy", look)
@@ -137,10 +135,9 @@ def make_view(
         image=record.image,
         drawn=lesions if stage == "easy" else (),
         question=question.question,
-        target=target.text,
-        reasoning_span=target.reasoning,
-        answer_span=target.answer,
-        box_spans=target.boxes,
+        target=target,
+        reasoning_span=reasoning_span,
+        answer_span=answer_span,
         loc_boxes=_supervised(evidence, size_hw, look, where),
         domain=domain_of(record, question),
         stage=stage,

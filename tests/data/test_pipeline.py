@@ -117,13 +117,8 @@ def test_a_killed_build_continues_to_the_same_content(ray_cluster, built, phanto
     assert pipeline.build(settings)["content_hash"] == built[1]["content_hash"]
 
 
-@pytest.mark.parametrize(
-    ("layout", "shard_rows", "stages"),
-    [("together", 2, ["Together"]), ("together", 1, ["WholeShards"]), ("apart", 2, ["Segment", "Annotate"])],
-)
-def test_a_killed_actor_is_started_again_and_nothing_is_lost_or_doubled(
-    built, phantom, tmp_path, layout, shard_rows, stages
-):
+@pytest.mark.parametrize(("layout", "stages"), [("together", ["Together"]), ("apart", ["Segment", "Annotate"])])
+def test_a_killed_actor_is_started_again_and_nothing_is_lost_or_doubled(built, phantom, tmp_path, layout, stages):
     left = list(stages)
 
     def kill_next(done: int, total: int) -> None:
@@ -132,8 +127,7 @@ def test_a_killed_actor_is_started_again_and_nothing_is_lost_or_doubled(
             os.kill(workers[0], signal.SIGKILL)
             left.pop(0)
 
-    settings = config(phantom, tmp_path, shard_rows=shard_rows, batch_size=2, layout=layout)
-    manifest = pipeline.build(settings, kill_next)
+    manifest = pipeline.build(config(phantom, tmp_path, shard_rows=2, batch_size=2, layout=layout), kill_next)
     assert left == []
     assert (manifest["rows"], manifest["rejected"]) == (IMAGES, {})
     assert manifest["content_hash"] == built[1]["content_hash"]

@@ -95,25 +95,6 @@ def test_stages_together_are_the_stages_one_after_another(monkeypatch):
     assert settled == [True]
 
 
-def test_a_whole_shard_is_made_in_batches_and_written_once(monkeypatch):
-    monkeypatch.setattr(stages, "settle", lambda: True)
-    sizes, written = [], []
-
-    def stage(table: pa.Table) -> pa.Table:
-        sizes.append(len(table))
-        return table
-
-    def publish(table: pa.Table, out: str, shard_rows: int) -> dict:
-        written.append((table["index"].to_pylist(), out, shard_rows))
-        return {"index": table["index"].to_pylist()}
-
-    monkeypatch.setattr(stages, "publish", publish)
-    whole = stages.WholeShards([lambda: stage], batch_size=2, out="built", shard_rows=5)
-    assert whole(pa.table({"index": [5, 6, 7, 8, 9]})) == {"index": [5, 6, 7, 8, 9]}
-    assert sizes == [2, 2, 1]
-    assert written == [([5, 6, 7, 8, 9], "built", 5)]
-
-
 def test_masks_travel_as_bits():
     masks = {"liver": np.eye(3, 5, dtype=bool), "heart": np.ones((3, 5), bool)}
     packed = pack_masks(masks)

@@ -73,6 +73,7 @@ def test_the_oracle_sees_the_boxes_that_the_others_do_not(squares, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_arms_are_trained_and_asked_and_a_table_comes_with_each(ray_cluster, tmp_path):
     tiny = {"text_layers": 2, "vision_layers": 1, "image_size": 48, "vision": "random"}
     settings = AblationConfig.model_validate(

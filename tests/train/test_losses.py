@@ -40,20 +40,6 @@ def test_the_loss_by_hand(loaded, encoder):
     assert len(seen["ce"]) == len(answers) + len(reasons)
 
 
-def test_a_token_of_a_box_counts_as_it_is_told_to(loaded, encoder):
-    batch = collate(encoder, views_of(loaded))
-    words, boxes = ~batch.is_answer & ~batch.is_box, batch.is_box
-    assert boxes.any()
-    assert not (boxes & batch.is_answer).any()
-    told = counts([batch], 0.25)
-    assert told[1] == int(words.sum()) + 0.25 * int(boxes.sum())
-    with torch.no_grad():
-        share, seen = loss_of(loaded.model, batch, told, Weights(0.0, 1.0, 0.0, 0.25))
-        hard = loss_of(loaded.model, batch, told, Weights(0.0, 0.0, 0.0))[0]
-    wanted = (seen["ce"][words].sum() + 0.25 * seen["ce"][boxes].sum()) / told[1]
-    assert (share - hard).item() == pytest.approx(wanted.item(), rel=1e-5)
-
-
 def test_micro_batches_add_up_to_the_global_mean(loaded, encoder):
     views = views_of(loaded)
     whole, parts = collate(encoder, views), [collate(encoder, views[:1]), collate(encoder, views[1:])]

@@ -38,7 +38,6 @@ def test_target_text_and_spans():
     assert view.target == f"Reasoning:\n{line}\nAnswer: {side}"
     assert view.target[slice(*view.reasoning_span)] == f"{line}\nAnswer:"
     assert view.target[slice(*view.answer_span)] == f" {side}"
-    assert [view.target[slice(*span)] for span in view.box_spans] == [f"[{x1} {y1} {x2} {y2}]"]
 
 
 def test_hard_is_the_answer_only():
