@@ -45,7 +45,7 @@ class AblationConfig(Config):
     """Common to all arms."""
     arms: dict[str, ArmConfig]
     reference: str = "curriculum"
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     data: PhantomConfig = PhantomConfig()
     """What is trained on."""
     test: PhantomConfig = PhantomConfig(count=240, seed=90_001)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from abc import abstractmethod
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -29,9 +30,9 @@ class _Writer(ExitStack):
         super().__init__()
         self.target = target
 
+    @abstractmethod
     def add(self, split: str, record: Record, question: Question) -> None:
         """Takes one question of one row; every format writes it its own way."""
-        raise NotImplementedError
 
     def save(self, found: list[Picture]) -> list[str]:
         """Writes pictures to ``images/``, each once; returns their paths within the export."""

@@ -32,6 +32,11 @@ def test_an_arm_that_does_not_exist(config):
         ablation.check(config.model_copy(update={"reference": "nothing"}))
 
 
+def test_there_is_at_least_one_seed(config):
+    with pytest.raises(ValueError, match="seeds"):
+        AblationConfig.model_validate({**config.model_dump(), "seeds": []})
+
+
 def test_the_test_set_is_a_new_one(config):
     with pytest.raises(UsageError, match="those of the training"):
         ablation.check(config.model_copy(update={"test": config.data}))
