@@ -89,10 +89,11 @@ def signed(share: float | None) -> str:
 
 
 def interval(values: Mapping[str, Any] | None) -> str:
-    """The interval of a number in per cent: "61.2–69.8"; None is a dash."""
+    """The interval of a number in per cent: "61.2–69.8", "-4.7 to 0.2" where a minus is in it; None is a dash."""
     if not values or values.get("low") is None:
         return "–"
-    return f"{100 * values['low']:.1f}–{100 * values['high']:.1f}"
+    between = " to " if values["low"] < 0 else "–"
+    return f"{100 * values['low']:.1f}{between}{100 * values['high']:.1f}"
 
 
 def data_uri(image: PIL.Image.Image | np.ndarray) -> str:
