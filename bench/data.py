@@ -31,6 +31,10 @@ WARM = 0.25
 """Share of the images after which a build is warm: Ray still starts actors of its own when the first rows are done."""
 
 
+TRUSTED = 0.7
+"""Share of medclm's rate that must be left without what had been begun before, for the rate to mean something."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=2000)
@@ -241,6 +245,8 @@ def show(results: dict) -> None:
         detail = found["median"]["medclm"]
         least = detail["least_rate"]
         console.print(f"medclm at least {least:.1f} images/s: without what had been read when its clock began.")
+        if least < TRUSTED * detail["rate"]:
+            console.print("[bold]Too few images: most were begun before the clock. medclm's ratios say nothing.[/bold]")
         share = detail["read_at_first_rows"] / found["images"]
         console.print(f"First rows after {detail['first_rows_s']:.1f} s, with {share:.1%} of the images read.")
         if apart := found["apart_to_one_segmenter"]:
